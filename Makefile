@@ -1,0 +1,158 @@
+# `make` alone prints what there is. Everything is installed into $(VENV) and build/; `make clean` takes both away.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BENCH ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PROTO_VENV := build/proto-venv
+LOCK_VENV := build/lock-venv
+UV_VERSION := 0.13.9
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# Caches stay here where there is no HOME to write to (pip and buf look at these).
+ifneq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export XDG_CACHE_HOME := $(CURDIR)/build/cache
+endif
+export BUF_CACHE_DIR := $(CURDIR)/build/buf-cache
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+PIP_INSTALL = -m pip install --quiet --require-hashes
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' \
+		| while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+# ------------------------------------------------------------------------------------------------ use
+
+.PHONY: demo run
+demo: $(VENV)/.runtime ## a server and simulated workers with a live table (ARGS=...)
+	@$(BIN)/python -m scheduler_server demo $(ARGS)
+
+run: $(VENV)/.runtime ## the server in the foreground (ARGS=...)
+	@$(BIN)/python -m scheduler_server serve $(ARGS)
+
+# ----------------------------------------------------------------------------------------- environment
+
+.PHONY: venv lock clean
+venv: $(VENV)/.dev ## everything that work on the project needs, into .venv (PYTHON=python3.12 chooses)
+
+# One environment, two depths: the server needs only .runtime, the checks need .dev.
+$(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: Python 3.11 or newer is needed (PYTHON=... chooses)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $$($(PYTHON) -V 2>&1) is too old: 3.11 or newer is needed (PYTHON=... chooses)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "make: $(PYTHON) cannot make virtual environments: install its venv module (Debian: python3-venv)" >&2; exit 1; }
+	@echo "venv: creating $(VENV) with $$($(PYTHON) -V)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: pyproject.toml requirements.lock requirements-build.lock | $(VENV)/.created
+	@echo "venv: installing what the server needs"
+	@$(BIN)/python $(PIP_INSTALL) -r requirements.lock -r requirements-build.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "venv: installing what the checks need"
+	@$(BIN)/python $(PIP_INSTALL) -r requirements-dev.lock
+	@touch $@
+
+$(PROTO_VENV)/.ready: requirements-proto.lock | $(VENV)/.created
+	@echo "proto: installing protoc and its plugins"
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear $(PROTO_VENV)
+	@$(PROTO_VENV)/bin/python $(PIP_INSTALL) -r requirements-proto.lock
+	@touch $@
+
+$(LOCK_VENV)/.ready: Makefile | $(VENV)/.created
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear $(LOCK_VENV)
+	@$(LOCK_VENV)/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	@touch $@
+
+# Universal: one file for every supported Python and platform. Existing pins stay unless ARGS=--upgrade.
+COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --no-cache --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' $(ARGS)
+
+lock: $(LOCK_VENV)/.ready ## resolve dependencies anew into requirements*.lock (ARGS=--upgrade for newer versions)
+	@$(COMPILE) --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --output-file requirements-build.lock --group pyproject.toml:build
+	@$(COMPILE) --output-file requirements-dev.lock --constraints requirements.lock --constraints requirements-build.lock \
+		--group pyproject.toml:dev pyproject.toml
+	@$(COMPILE) --output-file requirements-proto.lock --group pyproject.toml:proto
+
+clean: ## remove .venv, build/ and every cache
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ------------------------------------------------------------------------------------------- contract
+
+.PHONY: proto proto-check breaking
+proto: $(PROTO_VENV)/.ready ## write generated/scheduler_api from proto/
+	@PROTO_VENV=$(PROTO_VENV) .ci/proto.sh generated
+
+proto-check: $(PROTO_VENV)/.ready ## generated/ is what `make proto` would write
+	@PROTO_VENV=$(PROTO_VENV) .ci/proto.sh build/proto-check
+	@diff -r --exclude=__pycache__ generated/scheduler_api build/proto-check/scheduler_api \
+		|| { echo "proto-check: generated/ is not what proto/ says: run make proto" >&2; exit 1; }
+
+breaking: $(VENV)/.dev ## the contract still understands its earlier self (BREAKING_BASE=ref)
+	@BUF=$(BIN)/buf .ci/breaking.sh
+
+# --------------------------------------------------------------------------------------------- checks
+
+.PHONY: fmt lint types imports deps check
+fmt: $(VENV)/.dev ## format Python and proto, mend what can be mended
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/buf format --write proto
+
+lint: $(VENV)/.dev ## format and lint, changing nothing
+	@$(BIN)/ruff format --quiet --diff .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/buf lint proto
+	@$(BIN)/buf format --diff --exit-code proto
+
+types: $(VENV)/.dev ## mypy, strictly
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev ## imports go down only (import-linter)
+	@$(BIN)/lint-imports --no-logo
+
+deps: $(VENV)/.dev ## what is installed fits together (pip check)
+	@$(BIN)/python -m pip check
+
+# One after the other, so that the first failure is the last thing on the screen; the tests close it.
+CHECKS := deps lint types imports proto-check breaking
+
+check: $(VENV)/.dev ## all that CI runs: every check, then the tests
+	@for stage in $(CHECKS); do \
+		start=$$SECONDS; \
+		echo "== $$stage"; \
+		$(MAKE) $$stage; \
+		echo "== $$stage: $$((SECONDS - start)) s"; \
+	done
+	@echo "== test"
+	@$(MAKE) test
+
+# ---------------------------------------------------------------------------------------------- tests
+
+.PHONY: test test-fast bench
+test: $(VENV)/.dev ## unit, scenarios, contract, integration (PYTEST_ARGS="-k name")
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.dev ## without integration and slow tests, on every core, stops at the first failure
+	@$(BIN)/python -m pytest -q -x -n auto -m 'not slow' $(wildcard tests/unit tests/scenarios tests/contract) $(PYTEST_ARGS)
+
+bench: $(VENV)/.dev ## measure (BENCH=name; without it, the list)
+	@$(BIN)/python -m tests.performance $(BENCH)

@@ -1,0 +1,19 @@
+"""scheduler-server: which worker should run this task, when will it start, and why?
+
+The map of the house. Each folder answers one question; its `__init__.py` is the door. Imports go down only.
+
+    app.py        the one place that constructs and connects the parts; __main__.py starts it
+    config        settings by flags, environment, file and default, every fault at once
+    rpc/          the wire: the only server code that knows grpc and protobuf
+    storage/      what survives: the journal, snapshots, the state folder
+    telemetry/    what is measured and logged
+    assignment/   the decision: START READING HERE
+    registry/     who can work?
+    predictor/    how long will it take?
+    scorer/       who is best?
+    fallback/     and if prediction fails?
+    model/        what are the things?
+    worker/       the SDK of workers
+    client/       the SDK of queue services
+    demo/         real workers, a real queue, in one command
+"""

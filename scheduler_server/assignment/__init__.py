@@ -1,0 +1,24 @@
+"""The decision. START READING HERE.
+
+One synchronous state machine with a single owner: events in, effects out. It awaits nothing, reads no clock and draws no
+random number, so a log of its events replays to the same effects byte for byte, and the simulator can run it on a
+virtual clock.
+
+    task -> feasible workers -> prediction -> scores -> best -> lease -> decision
+                 \\_ any failure of predictor or scorer, or an open breaker -> round robin -> lease -> decision
+
+Read in this order:
+
+    events.py, effects.py   what goes in, what comes out
+    core.py                 the state machine: which event is handled where, time, queries
+    placement.py            the decision itself: the pipeline above, told by one function
+    ledger.py               leases and tasks: who holds a slot, what became of whom
+    outcomes.py             how leases end, and what is learned from it
+    link.py                 workers: sessions, heartbeats, health, removal
+    explanation.py          the decision rendered: rejections by reason, candidates, the sentence
+    state.py                what survives a restart, record by record
+    recording.py            the event log, and its replay
+
+May import: registry, predictor, scorer, fallback, model, and numpy. Nothing with effects: no grpc, protobuf, redis, asyncio,
+time, random or os; import-linter holds that.
+"""

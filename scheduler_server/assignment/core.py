@@ -1,0 +1,266 @@
+"""The state machine: which event is handled where, time, and queries."""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from typing import Any
+
+from scheduler_server.assignment import state
+from scheduler_server.assignment.effects import Effect, Published
+from scheduler_server.assignment.events import (
+    Cancel,
+    Connect,
+    Disconnect,
+    Event,
+    Heartbeat,
+    Publish,
+    RemoveWorker,
+    ReportOutcome,
+    Shutdown,
+    Submit,
+    Tick,
+)
+from scheduler_server.assignment.ledger import Ledger, TaskRecord
+from scheduler_server.assignment.link import Link
+from scheduler_server.assignment.outcomes import Outcomes
+from scheduler_server.assignment.placement import Placement
+from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.fallback.breaker import ALL, BreakerState, CircuitBreaker
+from scheduler_server.model.clock import Now, Stopwatch
+from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.task import TaskState
+from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.published import PublishedPredictor
+from scheduler_server.registry import availability, capacity
+from scheduler_server.registry.fleet import Fleet
+from scheduler_server.registry.record import WorkerRecord
+from scheduler_server.scorer import Scorer
+
+_SWEEP_S = 1.0
+"""How often ages are swept: a health event is at most this late. Decisions check the one worker they pick, so they are
+never late."""
+
+_TRANSITIONS = {
+    BreakerState.OPEN: FleetEventKind.BREAKER_OPENED,
+    BreakerState.HALF_OPEN: FleetEventKind.BREAKER_HALF_OPEN,
+    BreakerState.CLOSED: FleetEventKind.BREAKER_CLOSED,
+}
+
+
+class Scheduler:
+    """The core: give it events, do what the effects say.
+
+    Every event comes with the instant it happened at, and instants never go back. `handle` brings the state up to that
+    instant first, so timers make events prompt and never make answers correct. Constructor arguments are all it knows
+    of the world: `stopwatch` measures predictor and scorer, `incarnation` names this run in ids.
+    """
+
+    def __init__(
+        self,
+        settings: CoreSettings,
+        predictor: Predictor,
+        scorer: Scorer,
+        stopwatch: Stopwatch,
+        incarnation: str,
+        now: Now,
+    ) -> None:
+        self.settings = settings
+        self.incarnation = incarnation
+        self.started = now
+        self.predictor = predictor
+        self.scorer = scorer
+        self.breaker = CircuitBreaker(settings.fallback)
+        self.fleet = Fleet(scorer.key)
+        self.ledger = Ledger(settings.assignment)
+        self.events = 0
+        self.placement = Placement(
+            settings,
+            self.fleet,
+            self.ledger,
+            predictor,
+            scorer,
+            self.breaker,
+            stopwatch,
+            incarnation,
+            age=lambda record, now, out: self.link.age(record, now, out),
+            watch_release=self._watch_release,
+            watch_ack=self._watch_ack,
+        )
+        self.outcomes = Outcomes(self.fleet, self.ledger, predictor, self.placement, self._make_event)
+        self.link = Link(
+            settings,
+            self.fleet,
+            self.ledger,
+            self.outcomes,
+            incarnation,
+            self._make_event,
+            health_score_floor=scorer.health_score_floor,
+            prior_s=settings.predictor.default_ms / 1_000.0,
+            watch_release=self._watch_release,
+        )
+        self._handlers: dict[type, Callable[[Now, Any, list[Effect]], None]] = {
+            Submit: self.placement.submit,
+            ReportOutcome: self._report_outcome,
+            Heartbeat: self.link.heartbeat,
+            Connect: self.link.connect,
+            Disconnect: self.link.disconnect,
+            Cancel: self.outcomes.cancel,
+            RemoveWorker: self.link.remove_by_order,
+            Publish: self._publish,
+            Shutdown: self.link.shutdown,
+            Tick: lambda now, event, out: None,
+        }
+        # Timers: (when, tie, what it is for). A sampled worker's release and an offer's ack; both are checked against
+        # their record when due, so an outdated one does nothing.
+        self._timers: list[tuple[float, int, WorkerRecord | TaskRecord]] = []
+        self._tie = count()
+        self._sweep_at = now.monotonic + _SWEEP_S
+        self._cleanup_at = now.monotonic + settings.health.cleanup_interval_s
+        self._due = self._sweep_at
+
+    # ------------------------------------------------------------------ events in, effects out
+
+    def handle(self, now: Now, event: Event) -> list[Effect]:
+        """Take in one event; answer what is to be done, in order."""
+        out: list[Effect] = []
+        if now.monotonic >= self._due:
+            self._advance(now, out)
+        self._handlers[type(event)](now, event, out)
+        if self.breaker.transitions:
+            self._tell_breaker(now, out)
+        return out
+
+    def next_deadline(self) -> float:
+        """The monotonic second at which a Tick is due."""
+        return self._due
+
+    def _advance(self, now: Now, out: list[Effect]) -> None:
+        monotonic = now.monotonic
+        timers = self._timers
+        while timers and timers[0][0] <= monotonic:
+            subject = heappop(timers)[2]
+            if isinstance(subject, WorkerRecord):
+                self._release(now, subject, out)
+            else:
+                self._ack_due(now, subject, out)
+        if monotonic >= self._sweep_at:
+            self._sweep_at = monotonic + _SWEEP_S
+            self.link.sweep(now, out)
+            self.ledger.age(monotonic)
+            self._age_orphans(now, out)
+        if monotonic >= self._cleanup_at:
+            self._cleanup_at = monotonic + self.settings.health.cleanup_interval_s
+            if self.settings.health.cleanup:
+                self.link.cleanup(now, out)
+        self._set_due()
+
+    def _set_due(self) -> None:
+        due = min(self._sweep_at, self._cleanup_at)
+        self._due = min(due, self._timers[0][0]) if self._timers else due
+
+    def _watch_release(self, at: float, record: WorkerRecord) -> None:
+        heappush(self._timers, (at, next(self._tie), record))
+        self._due = min(self._due, at)
+
+    def _watch_ack(self, at: float, record: TaskRecord) -> None:
+        heappush(self._timers, (at, next(self._tie), record))
+        self._due = min(self._due, at)
+
+    # ------------------------------------------------------------------ timers
+
+    def _release(self, now: Now, record: WorkerRecord, out: list[Effect]) -> None:
+        """A sampled worker is taken to have finished something."""
+        if record.row < 0 or not record.release_at or record.release_at > now.monotonic:
+            return  # gone, tracked by now, or moved: a later timer is for that
+        freed = capacity.release_due(record, now.monotonic, self.settings.predictor.default_ms / 1_000.0)
+        if len(record.leases) > record.occupied:
+            self.outcomes.presumed_over(now, record, len(record.leases) - record.occupied, out)
+        if record.release_at:
+            self._watch_release(record.release_at, record)
+        if freed:
+            self.fleet.refresh(record)
+            self.placement.slot_freed(None)
+
+    def _ack_due(self, now: Now, record: TaskRecord, out: list[Effect]) -> None:
+        """An offer was not acknowledged: fence the session first, then give the lease up."""
+        if record.state is not TaskState.OFFERED:
+            return
+        worker = record.worker
+        if worker is not None:
+            within = self.settings.assignment.ack_within_s
+            self.link.fence(
+                now, worker, f"lease {record.lease_id} was not acknowledged within {within:g} s", out
+            )
+        self.outcomes.lost(now, record, out)
+
+    def _age_orphans(self, now: Now, out: list[Effect]) -> None:
+        """Leases from before a restart whose workers did not come back are lost, after the time that removes a worker."""
+        if not self.ledger.orphans:
+            return
+        if now.monotonic - self.started.monotonic <= self.settings.health.remove_after_s:
+            return
+        orphans, self.ledger.orphans = self.ledger.orphans, {}
+        for worker_id in sorted(orphans):
+            for record in orphans[worker_id]:
+                if record.live:
+                    self.outcomes.lost(now, record, out)
+
+    # ------------------------------------------------------------------ small events
+
+    def _report_outcome(self, now: Now, event: ReportOutcome, out: list[Effect]) -> None:
+        out.append(self.outcomes.report(now, event.lease_id, event.outcome, None, out))
+
+    def _publish(self, now: Now, event: Publish, out: list[Effect]) -> None:
+        if isinstance(self.predictor, PublishedPredictor):
+            self.predictor.publish(event.entries)
+
+    def _make_event(
+        self,
+        now: Now,
+        kind: FleetEventKind,
+        worker_id: str = "",
+        detail: str = "",
+        before: str = "",
+        after: str = "",
+    ) -> FleetEvent:
+        self.events += 1
+        return FleetEvent(self.events, now.wall, kind, worker_id, detail, before, after)
+
+    def _tell_breaker(self, now: Now, out: list[Effect]) -> None:
+        for moved in self.breaker.take_transitions():
+            circuit = "all task types" if moved.circuit == ALL else f"task type {moved.circuit!r}"
+            detail = f"{circuit}, after {moved.failures} failures in a row"
+            before, after = moved.before.name.lower(), moved.after.name.lower()
+            event = self._make_event(now, _TRANSITIONS[moved.after], "", detail, before, after)
+            out.append(Published(event))
+
+    # ------------------------------------------------------------------ queries: no effects
+
+    def task(self, tenant: str, task_id: str, attempt: int) -> TaskRecord | None:
+        """An attempt of a task; 0 means the latest."""
+        return self.ledger.find(tenant, task_id, attempt)
+
+    def available_in_s(self, record: WorkerRecord, now: Now) -> float:
+        """Seconds until a task given to this worker now would start; infinity while it takes none."""
+        if record.barred:
+            return inf
+        monotonic = now.monotonic
+        average_s = record.average_ms / 1_000.0
+        residuals = [
+            max(
+                0.0,
+                lease.decision.duration_ms / 1_000.0 - (monotonic - (lease.started_at or lease.granted_at)),
+            )
+            for lease in record.leases.values()
+        ]
+        background = max(0, record.occupied - len(residuals))
+        return availability.wait_s(record.slots, residuals, background, average_s)
+
+    def snapshot(self, now: Now) -> Any:
+        """What is to survive a restart, record by record; may be interleaved with events."""
+        return state.records(self, now)
+
+    def restore(self, now: Now, records: Any) -> list[str]:
+        """Take a snapshot back before the first event; answers what could not be taken."""
+        return state.restore(self, now, records)

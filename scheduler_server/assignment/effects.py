@@ -1,0 +1,135 @@
+"""What comes out of the core, in order. The shell turns effects into messages and writes; the core never does."""
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from scheduler_server.model.decision import Decision
+from scheduler_server.model.fleet_event import FleetEvent
+from scheduler_server.model.outcome import Outcome, OutcomeResult
+from scheduler_server.model.refusal import Refusal
+from scheduler_server.model.task import Task, TaskState
+from scheduler_server.model.worker import GoodbyeReason, VerdictKind
+
+if TYPE_CHECKING:
+    from scheduler_server.assignment.ledger import TaskRecord
+
+
+class Reply(NamedTuple):
+    """The answer to a Submit: where the task stands, or a refusal."""
+
+    state: TaskState | None
+    decision: Decision | None
+    outcome: Outcome | None
+    replayed: bool
+    refusal: Refusal | None = None
+
+
+class CancelReply(NamedTuple):
+    """The answer to a Cancel."""
+
+    state: TaskState | None
+    worker_told: bool
+    refusal: Refusal | None = None
+
+
+class OutcomeReply(NamedTuple):
+    """The answer to a ReportOutcome."""
+
+    result: OutcomeResult
+    refusal: Refusal | None = None
+
+
+class RemoveReply(NamedTuple):
+    """The answer to a RemoveWorker: how many leases were lost with it."""
+
+    leases_lost: int
+    refusal: Refusal | None = None
+
+
+class Granted(NamedTuple):
+    """A lease began: to be journaled."""
+
+    record: "TaskRecord"
+
+
+class Ended(NamedTuple):
+    """A lease ended: to be taken out of the journal."""
+
+    record: "TaskRecord"
+
+
+class Welcomed(NamedTuple):
+    """Send a welcome on a session."""
+
+    session: int
+    worker_id: str
+    boot_id: str
+    connection: int
+    heartbeat_interval_s: float
+    verdicts: tuple[tuple[str, VerdictKind], ...]
+
+
+class Acked(NamedTuple):
+    """Send an ack on a session. `heartbeat_interval_s` is None where it has not changed."""
+
+    session: int
+    sequence: int
+    timestamp_ms: int
+    heartbeat_interval_s: float | None = None
+    verdicts: tuple[tuple[str, VerdictKind], ...] = ()
+    refused: tuple[tuple[str, Refusal], ...] = ()
+
+
+class HandOver(NamedTuple):
+    """Send a task on a session."""
+
+    session: int
+    task: Task
+    decision: Decision
+    ack_within_s: float
+
+
+class Recall(NamedTuple):
+    """Tell a session to stop a lease."""
+
+    session: int
+    lease_id: str
+    reason: str
+
+
+class Goodbye(NamedTuple):
+    """Say goodbye on a session and end its stream. `reconnect_after_s` is None where it is not to come back."""
+
+    session: int
+    reason: GoodbyeReason
+    message: str
+    reconnect_after_s: float | None
+
+
+class SessionRefused(NamedTuple):
+    """End a session's stream with an error instead of a welcome."""
+
+    session: int
+    refusal: Refusal
+
+
+class Published(NamedTuple):
+    """Something that operators watch has changed."""
+
+    event: FleetEvent
+
+
+Effect: TypeAlias = (
+    Reply
+    | CancelReply
+    | OutcomeReply
+    | RemoveReply
+    | Granted
+    | Ended
+    | Welcomed
+    | Acked
+    | HandOver
+    | Recall
+    | Goodbye
+    | SessionRefused
+    | Published
+)

@@ -1,0 +1,97 @@
+"""What goes into the core. Every event is complete: the core asks nobody."""
+
+from typing import NamedTuple, TypeAlias
+
+from scheduler_server.model.outcome import Outcome
+from scheduler_server.model.prediction import Prediction
+from scheduler_server.model.task import Delivery, Task
+from scheduler_server.model.worker import Epoch, GoodbyeReason, Registration, Sample
+
+
+class Submit(NamedTuple):
+    """A task is to be placed now. Answered by one Reply."""
+
+    task: Task
+    delivery: Delivery = Delivery.CALLER
+    explain: bool = False
+
+
+class Cancel(NamedTuple):
+    """A task is to be cancelled; `attempt` 0 means 1, an empty `lease_id` means whatever it is. One CancelReply."""
+
+    tenant: str
+    task_id: str
+    attempt: int
+    lease_id: str = ""
+    reason: str = ""
+
+
+class ReportOutcome(NamedTuple):
+    """The queue service says how a task ended. Answered by one OutcomeReply."""
+
+    lease_id: str
+    outcome: Outcome
+
+
+class Connect(NamedTuple):
+    """A stream's first heartbeat. `session` is the shell's number for the stream, never used twice.
+
+    `worker_id` is empty where the server is to make one. Answered by a Welcome or a SessionRefused.
+    """
+
+    session: int
+    worker_id: str
+    epoch: Epoch | None
+    registration: Registration | None
+    sample: Sample
+
+
+class Heartbeat(NamedTuple):
+    """A later heartbeat of a session. `registration` is None where nothing of it changed."""
+
+    session: int
+    sample: Sample
+    registration: Registration | None = None
+
+
+class Disconnect(NamedTuple):
+    """A stream ended, for whatever reason."""
+
+    session: int
+
+
+class RemoveWorker(NamedTuple):
+    """An operator removes a worker. Answered by one RemoveReply."""
+
+    worker_id: str
+    reason: str = ""
+
+
+class Publish(NamedTuple):
+    """Predictions by task type, made elsewhere, become current."""
+
+    entries: tuple[tuple[str, Prediction], ...]
+
+
+class Shutdown(NamedTuple):
+    """The server is going down: say goodbye to every worker."""
+
+    reason: GoodbyeReason = GoodbyeReason.SERVER_SHUTDOWN
+
+
+class Tick(NamedTuple):
+    """Nothing but the time."""
+
+
+Event: TypeAlias = (
+    Submit
+    | Cancel
+    | ReportOutcome
+    | Connect
+    | Heartbeat
+    | Disconnect
+    | RemoveWorker
+    | Publish
+    | Shutdown
+    | Tick
+)

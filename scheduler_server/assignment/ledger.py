@@ -1,0 +1,121 @@
+"""Leases and tasks: who holds a slot, and what became of whom."""
+
+from collections import deque
+
+from scheduler_server.assignment.settings import AssignmentSettings
+from scheduler_server.model.decision import Decision
+from scheduler_server.model.outcome import Outcome
+from scheduler_server.model.task import Delivery, Task, TaskState
+from scheduler_server.registry.record import WorkerRecord
+
+_LIVE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLEDGED, TaskState.STARTED})
+
+
+class TaskRecord:
+    """One attempt of one task, and its lease.
+
+    Invariants: it is in `Ledger.leases` from the grant until it is forgotten; while `live` it is also in its worker's
+    `leases` (or among the orphans, after a restart). It ends once; what is told later changes no slot.
+    `*_at` without a suffix are monotonic seconds, `*_wall` wall seconds; 0 means not yet.
+    """
+
+    __slots__ = ("decision", "delivery", "ended_at", "ended_wall", "expires_at", "granted_at", "lease_id",
+                 "missing_since", "outcome", "placed_wall", "previous", "started_at", "started_wall", "state",
+                 "submitted_wall", "task", "taught", "worker", "worker_id")  # fmt: skip
+
+    def __init__(
+        self,
+        task: Task,
+        decision: Decision,
+        worker: WorkerRecord | None,
+        delivery: Delivery,
+        granted_at: float,
+        expires_at: float,
+    ) -> None:
+        self.task = task
+        self.decision = decision
+        self.lease_id = decision.lease_id
+        self.worker = worker  # None for an orphan, and once the worker is forgotten
+        self.worker_id = decision.worker_id
+        self.delivery = delivery
+        self.state = TaskState.OFFERED if delivery is Delivery.STREAM else TaskState.PLACED
+        self.granted_at = granted_at
+        self.expires_at = expires_at
+        self.submitted_wall = decision.decided_at
+        self.placed_wall = decision.decided_at
+        self.started_at = 0.0
+        self.started_wall = 0.0
+        self.ended_at = 0.0
+        self.ended_wall = 0.0
+        self.missing_since = 0.0
+        self.outcome: Outcome | None = None
+        self.taught = False
+        self.previous: TaskRecord | None = None  # the attempt before
+
+    @property
+    def live(self) -> bool:
+        """Does it hold a slot?"""
+        return self.state in _LIVE
+
+    def __repr__(self) -> str:
+        return f"<{self.lease_id} {self.task.key!r} on {self.worker_id} {self.state.name}>"
+
+
+class Ledger:
+    """Every attempt the server knows, by task and by lease; ended ones are kept for a while.
+
+    Invariant: `tasks[(tenant, task_id)]` is the latest attempt seen, and `previous` leads to the older ones.
+    """
+
+    def __init__(self, settings: AssignmentSettings) -> None:
+        self._kept = settings.ended_kept
+        self._kept_s = settings.ended_kept_s
+        self.tasks: dict[tuple[str, str], TaskRecord] = {}
+        self.leases: dict[str, TaskRecord] = {}
+        self.orphans: dict[str, list[TaskRecord]] = {}  # restored leases by worker id, until it comes back
+        self._ended: deque[TaskRecord] = deque()
+
+    def add(self, record: TaskRecord, older: TaskRecord | None) -> None:
+        """Take in a new attempt; `older` is the one it follows."""
+        record.previous = older
+        task = record.task
+        self.tasks[task.tenant, task.task_id] = record
+        self.leases[record.lease_id] = record
+
+    def find(self, tenant: str, task_id: str, attempt: int) -> TaskRecord | None:
+        """An attempt by its number; 0 means the latest."""
+        record = self.tasks.get((tenant, task_id))
+        while record is not None and attempt and record.task.attempt != attempt:
+            record = record.previous
+        return record
+
+    def ended(self, record: TaskRecord, now: float) -> None:
+        """Keep an ended attempt for a while, and forget those kept long enough."""
+        ended = self._ended
+        ended.append(record)
+        while ended and (len(ended) > self._kept or now - ended[0].ended_at > self._kept_s):
+            self._forget(ended.popleft())
+
+    def age(self, now: float) -> None:
+        """Forget what has been kept for long enough, a bounded number at a time."""
+        ended = self._ended
+        for _ in range(1_000):
+            if not ended or now - ended[0].ended_at <= self._kept_s:
+                return
+            self._forget(ended.popleft())
+
+    def _forget(self, record: TaskRecord) -> None:
+        self.leases.pop(record.lease_id, None)
+        key = (record.task.tenant, record.task.task_id)
+        latest = self.tasks.get(key)
+        if latest is record:
+            if record.previous is None:
+                del self.tasks[key]
+            else:
+                self.tasks[key] = record.previous
+            return
+        while latest is not None:  # an older attempt: unlink it
+            if latest.previous is record:
+                latest.previous = record.previous
+                return
+            latest = latest.previous

@@ -1,0 +1,588 @@
+"""Workers: sessions, heartbeats, health, removal."""
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+from zlib import crc32
+
+from scheduler_server.assignment import reconcile
+from scheduler_server.assignment.effects import (
+    Acked,
+    Effect,
+    Goodbye,
+    Published,
+    RemoveReply,
+    SessionRefused,
+    Welcomed,
+)
+from scheduler_server.assignment.events import Connect, Disconnect, Heartbeat, RemoveWorker, Shutdown
+from scheduler_server.assignment.ledger import Ledger, TaskRecord
+from scheduler_server.assignment.outcomes import Outcomes
+from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.model.clock import Now
+from scheduler_server.model.decision import Rejection
+from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.outcome import OutcomeResult
+from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.model.task import TaskState
+from scheduler_server.model.worker import (
+    Accounting,
+    Epoch,
+    GoodbyeReason,
+    Health,
+    Intent,
+    LeaseReport,
+    Registration,
+    ReportKind,
+    Sample,
+)
+from scheduler_server.registry import capacity
+from scheduler_server.registry.fleet import Fleet
+from scheduler_server.registry.health import Ageing, barred_by, degraded_by_load, health_of, load_of
+from scheduler_server.registry.record import WorkerRecord
+
+_BOOTS_KEPT = 4
+"""Superseded boot ids remembered per worker: enough for a restart loop to be told apart from two rivals."""
+
+_OLDER_IN_A_ROW = 3
+"""Samples older than the last after which the worker's clock is taken to have been set back."""
+
+_INTERVAL_CHANGE = 0.2
+"""Relative change of the heartbeat interval that is worth telling a worker."""
+
+_JITTER = 0.1
+"""Share by which intervals are spread, so that a fleet that started together does not beat together."""
+
+_RECONNECT_AFTER_S = 1.0
+"""When a worker is to come back after a goodbye; SDKs add their own jitter."""
+
+MakeEvent = Callable[..., FleetEvent]
+WatchRelease = Callable[[float, WorkerRecord], None]
+
+
+class Link:
+    """The workers' side of the core.
+
+    Invariants: `sessions` has one entry per live stream, and the record it names has that stream's number as its
+    `session`, unless the worker was removed (row < 0) and has not been heard since.
+    """
+
+    def __init__(
+        self,
+        settings: CoreSettings,
+        fleet: Fleet,
+        ledger: Ledger,
+        outcomes: Outcomes,
+        incarnation: str,
+        make_event: MakeEvent,
+        *,
+        health_score_floor: float,
+        prior_s: float,
+        watch_release: WatchRelease,
+    ) -> None:
+        self._health = settings.health
+        self._worker = settings.worker
+        self._fleet = fleet
+        self._ledger = ledger
+        self._outcomes = outcomes
+        self._incarnation = incarnation
+        self._make_event = make_event
+        self._floor = health_score_floor
+        self._prior_s = prior_s
+        self._watch_release = watch_release
+        self._ageing = Ageing(settings.health)
+        self._ids = 0
+        self._silent: dict[str, WorkerRecord] = {}  # silent for long enough to be removed at the next cleanup
+        self.sessions: dict[int, WorkerRecord] = {}
+        self.memories: dict[str, dict[str, Any]] = {}  # what a snapshot knew of workers that are not back yet
+
+    # ------------------------------------------------------------------ sessions
+
+    def connect(self, now: Now, event: Connect, out: list[Effect]) -> None:
+        """A stream's first heartbeat: refuse it, or welcome the worker."""
+        worker_id = event.worker_id or self._new_id()
+        record = self._fleet.records.get(worker_id)
+        if record is None:
+            if len(self._fleet) >= self._worker.max_workers:
+                message = f"worker.max_workers ({self._worker.max_workers}) workers are known already"
+                refusal = Refusal(Reason.TOO_MANY_WORKERS, message, (("worker_id", worker_id),))
+                out.append(SessionRefused(event.session, refusal))
+                return
+            record = self._register(now, worker_id, event.registration, out)
+        else:
+            late = self._late(record, event.epoch)
+            if late:
+                refusal = Refusal(Reason.SESSION_SUPERSEDED, late, (("worker_id", worker_id),))
+                out.append(SessionRefused(event.session, refusal))
+                return
+            self._supersede(now, record, event, out)
+            if event.registration is not None:
+                self._change(now, record, event.registration, out)
+        record.epoch = event.epoch or Epoch("", record.epoch.connection + 1)
+        record.session = event.session
+        record.sequence = 0
+        record.timestamp_ms = 0
+        record.heartbeat_interval_s = self._interval(worker_id)
+        self.sessions[event.session] = record
+        record.connected = True
+        out.append(Published(self._make_event(now, FleetEventKind.WORKER_CONNECTED, worker_id)))
+        # The welcome goes out before anything that the first sample causes; its verdicts are known only afterwards.
+        at = len(out)
+        verdicts, _ = self._take(now, record, event.sample, out)
+        out.insert(
+            at,
+            Welcomed(
+                event.session,
+                worker_id,
+                record.epoch.boot_id,
+                record.epoch.connection,
+                record.heartbeat_interval_s,
+                verdicts,
+            ),
+        )
+
+    def _new_id(self) -> str:
+        while True:
+            self._ids += 1
+            made = f"worker-{self._incarnation}-{self._ids}"
+            if made not in self._fleet.records:
+                return made
+
+    @staticmethod
+    def _late(record: WorkerRecord, epoch: Epoch | None) -> str:
+        """Why a new session of a known worker is older than the one it has; empty when it is newer."""
+        if epoch is None:
+            return ""
+        if epoch.boot_id in record.boots:
+            return f"worker {record.worker_id!r} is run by a newer process"
+        if epoch.boot_id == record.epoch.boot_id and epoch.connection <= record.epoch.connection:
+            return (
+                f"worker {record.worker_id!r} has connected as number {record.epoch.connection};"
+                f" this is number {epoch.connection}"
+            )
+        return ""
+
+    def _supersede(self, now: Now, record: WorkerRecord, event: Connect, out: list[Effect]) -> None:
+        boot = record.epoch.boot_id
+        if event.epoch is not None and boot and event.epoch.boot_id != boot:
+            record.boots = (*record.boots[-_BOOTS_KEPT + 1 :], boot)
+        if record.session is None:
+            return
+        self.sessions.pop(record.session, None)
+        message = "a newer session of this worker has taken over"
+        out.append(Goodbye(record.session, GoodbyeReason.SUPERSEDED, message, None))
+        out.append(
+            Published(self._make_event(now, FleetEventKind.WORKER_SUPERSEDED, record.worker_id, message))
+        )
+        record.session = None
+
+    def disconnect(self, now: Now, event: Disconnect, out: list[Effect]) -> None:
+        """A stream ended: its worker gets nothing more, at once; its leases stay."""
+        record = self.sessions.pop(event.session, None)
+        if record is None or record.session != event.session:
+            return
+        record.session = None
+        record.connected = False
+        if record.row < 0:
+            return
+        out.append(Published(self._make_event(now, FleetEventKind.WORKER_DISCONNECTED, record.worker_id)))
+        self.age(record, now, out)
+
+    def fence(self, now: Now, record: WorkerRecord, message: str, out: list[Effect]) -> None:
+        """End a session whose worker does not receive what it is sent."""
+        session = record.session
+        if session is None:
+            return
+        self.sessions.pop(session, None)
+        record.session = None
+        record.connected = False
+        out.append(Goodbye(session, GoodbyeReason.FENCED, message, _RECONNECT_AFTER_S))
+        out.append(Published(self._make_event(now, FleetEventKind.WORKER_FENCED, record.worker_id, message)))
+        self.age(record, now, out)
+
+    def shutdown(self, now: Now, event: Shutdown, out: list[Effect]) -> None:
+        """Say goodbye to every worker; they keep what runs, and come back."""
+        for session in list(self.sessions):
+            out.append(Goodbye(session, event.reason, "the server is going down", _RECONNECT_AFTER_S))
+
+    # ------------------------------------------------------------------ registration
+
+    def _register(
+        self, now: Now, worker_id: str, registration: Registration | None, out: list[Effect]
+    ) -> WorkerRecord:
+        registration = registration or Registration(explicit=False)
+        record = WorkerRecord(worker_id, registration, registration.slots or self._worker.default_slots)
+        record.specializations = self._specializations(registration)
+        record.registered_at = now.wall
+        record.barred = record.status = Rejection.DISCONNECTED
+        memory = self.memories.pop(worker_id, None)
+        if memory is not None:
+            reconcile.remember(record, memory)
+        self._fleet.add(record)
+        for lease in self._ledger.orphans.pop(worker_id, ()):
+            lease.worker = record
+            record.leases[lease.lease_id] = lease
+        if record.leases:
+            capacity.become_tracked(record)
+        out.append(
+            Published(
+                self._make_event(
+                    now,
+                    FleetEventKind.WORKER_REGISTERED,
+                    worker_id,
+                    f"{record.slots} slots"
+                    if registration.explicit
+                    else f"by heartbeat, {record.slots} slots",
+                )
+            )
+        )
+        return record
+
+    def _specializations(self, registration: Registration) -> frozenset[str]:
+        return frozenset(
+            registration.specializations
+            or self._worker.type_specializations.get(registration.worker_type, ())
+        )
+
+    def _change(self, now: Now, record: WorkerRecord, registration: Registration, out: list[Effect]) -> None:
+        """A new registration replaces the former whole."""
+        if registration == record.registration:
+            return
+        slots = registration.slots or self._worker.default_slots
+        if slots != record.slots:
+            out.append(
+                Published(
+                    self._make_event(
+                        now,
+                        FleetEventKind.WORKER_CAPACITY_CHANGED,
+                        record.worker_id,
+                        before=f"{record.slots} slots",
+                        after=f"{slots} slots",
+                    )
+                )
+            )
+        out.append(Published(self._make_event(now, FleetEventKind.WORKER_CHANGED, record.worker_id)))
+        record.registration = registration
+        record.slots = slots
+        record.specializations = self._specializations(registration)
+        self._fleet.refresh(record)
+        self._fleet.reprofile(record)
+
+    # ------------------------------------------------------------------ heartbeats
+
+    def heartbeat(self, now: Now, event: Heartbeat, out: list[Effect]) -> None:
+        """A later heartbeat: take it in, and answer with an ack."""
+        record = self.sessions.get(event.session)
+        if record is None:
+            return  # the session was superseded or fenced; its stream is being ended
+        if record.row < 0:  # removed after a long silence, on a stream that never broke
+            record = self._returned(now, record, event, out)
+        if event.registration is not None:
+            self._change(now, record, event.registration, out)
+        sample = event.sample
+        verdicts, refused = self._take(now, record, sample, out)
+        if record.session is None:
+            return  # it left
+        interval = self._interval(record.worker_id)
+        changed = None
+        if not -_INTERVAL_CHANGE <= interval / record.heartbeat_interval_s - 1.0 <= _INTERVAL_CHANGE:
+            record.heartbeat_interval_s = changed = interval
+        out.append(Acked(event.session, sample.sequence, sample.timestamp_ms, changed, verdicts, refused))
+
+    def _returned(self, now: Now, gone: WorkerRecord, event: Heartbeat, out: list[Effect]) -> WorkerRecord:
+        """A bare worker that was removed beats again: it is registered again, as at first sight."""
+        record = self._register(now, gone.worker_id, event.registration or gone.registration, out)
+        record.epoch, record.session, record.connected = gone.epoch, event.session, True
+        record.heartbeat_interval_s = gone.heartbeat_interval_s
+        self.sessions[event.session] = record
+        return record
+
+    def _interval(self, worker_id: str) -> float:
+        health = self._health
+        wanted = len(self._fleet) / health.heartbeats_per_s
+        interval = max(health.heartbeat_min_s, min(health.heartbeat_max_s, wanted))
+        return interval * (1.0 + _JITTER * (crc32(worker_id.encode()) / 0xFFFFFFFF * 2.0 - 1.0))
+
+    def _take(
+        self, now: Now, record: WorkerRecord, sample: Sample, out: list[Effect]
+    ) -> tuple[tuple[reconcile.Verdict, ...], tuple[tuple[str, Refusal], ...]]:
+        """Take in one sample: what it reports, what it lists, what it measures."""
+        monotonic = now.monotonic
+        record.heartbeats += 1
+        record.last_seen = monotonic
+        record.last_seen_wall = now.wall
+        refused = self._reports(now, record, sample.reports, out) if sample.reports else ()
+        if self._out_of_order(record, sample):
+            self._heard(now, record, out)
+            return (), refused
+        record.cpu, record.memory = sample.cpu, sample.memory
+        load = load_of(self._health, sample.cpu, sample.memory)
+        verdicts: tuple[reconcile.Verdict, ...] = ()
+        listed: int | None = None
+        if sample.running is not None:
+            self._outcomes.track(now, record, out)
+            verdicts, listed, missing = reconcile.running(
+                now, record, self._ledger, self._outcomes.started, sample.running, self._worker
+            )
+            for lease in missing:
+                self._lost_track(now, lease, "its worker no longer lists it", out)
+        elif record.registration.accepts_tasks or record.registration.reports_outcomes:
+            self._outcomes.track(now, record, out)
+        if record.accounting is Accounting.TRACKED:
+            capacity.tracked(record, listed, sample.queue_depth)
+            if listed is None and record.leases:
+                self._expire(now, record, sample.queue_depth, out)
+        else:
+            capacity.sampled(record, sample, monotonic, self._worker.hand_over_s, self._prior_s)
+            if record.release_at:
+                self._watch_release(record.release_at, record)
+            # Leases beyond what the worker still has are over.
+            if len(record.leases) > record.occupied:
+                self._outcomes.presumed_over(now, record, len(record.leases) - record.occupied, out)
+        record.queue_depth = sample.queue_depth
+        self._load(now, record, load, out)
+        if sample.intent is not record.intent:
+            self._intend(now, record, sample.intent, out)
+            if sample.intent is Intent.LEAVE:
+                return verdicts, refused
+        self._heard(now, record, out)
+        return verdicts, refused
+
+    def _out_of_order(self, record: WorkerRecord, sample: Sample) -> bool:
+        """Is this sample older than the last? Several in a row mean that the worker's clock was set back."""
+        older = (
+            sample.sequence <= record.sequence
+            if sample.sequence and record.sequence
+            else bool(sample.timestamp_ms) and sample.timestamp_ms < record.timestamp_ms
+        )
+        if older:
+            record.dropped += 1
+            record.older_in_a_row += 1
+            if record.older_in_a_row < _OLDER_IN_A_ROW:
+                return True
+        record.older_in_a_row = 0
+        record.timestamp_ms = sample.timestamp_ms
+        record.sequence = sample.sequence
+        return False
+
+    def _heard(self, now: Now, record: WorkerRecord, out: list[Effect]) -> None:
+        """Its age is 0 again."""
+        ageing = self._ageing
+        self._fleet.band_changes_at(record, now.monotonic + ageing.first_ends)
+        if record.freshness != 1.0 or record.health is Health.UNHEALTHY or record.barred:
+            self.age(record, now, out)
+        else:
+            health = health_of(record, ageing.first)
+            if health is not record.health:
+                self.age(record, now, out)
+            else:
+                self._fleet.refresh(record)
+
+    def _load(self, now: Now, record: WorkerRecord, load: float, out: list[Effect]) -> None:
+        record.load = load
+        crossed = degraded_by_load(self._health, load, was=record.degraded_by_load)
+        if crossed != record.degraded_by_load:
+            record.degraded_by_load = crossed
+            threshold = self._health.degraded_load if crossed else self._health.recovered_load
+            out.append(
+                Published(
+                    self._make_event(
+                        now,
+                        FleetEventKind.WORKER_LOAD_CROSSED,
+                        record.worker_id,
+                        f"load {load:.3f} {'reached' if crossed else 'fell below'} {threshold:g}",
+                        before="below" if crossed else "above",
+                        after="above" if crossed else "below",
+                    )
+                )
+            )
+
+    def _intend(self, now: Now, record: WorkerRecord, intent: Intent, out: list[Effect]) -> None:
+        record.intent = intent
+        if intent is Intent.LEAVE:
+            session = record.session
+            self.remove(now, record, "it left", out)
+            if session is not None:
+                self.sessions.pop(session, None)
+                out.append(Goodbye(session, GoodbyeReason.LEFT, "unregistered", None))
+            return
+        draining = intent is Intent.DRAIN
+        if draining != record.draining:
+            record.draining = draining
+            if draining:
+                out.append(
+                    Published(
+                        self._make_event(
+                            now, FleetEventKind.WORKER_DRAINING, record.worker_id, "by its own wish"
+                        )
+                    )
+                )
+            record.barred = barred_by(record, self._floor)
+
+    # ------------------------------------------------------------------ leases told of
+
+    def _reports(
+        self, now: Now, record: WorkerRecord, reports: tuple[LeaseReport, ...], out: list[Effect]
+    ) -> tuple[tuple[str, Refusal], ...]:
+        refused: list[tuple[str, Refusal]] = []
+        self._outcomes.track(now, record, out)
+        for report in reports:
+            if report.kind is ReportKind.FINISHED and report.outcome is not None:
+                answer = self._outcomes.report(now, report.lease_id, report.outcome, record.worker_id, out)
+                if answer.result is OutcomeResult.REFUSED and answer.refusal is not None:
+                    refused.append((report.lease_id, answer.refusal))
+                continue
+            lease = record.leases.get(report.lease_id)
+            if lease is None:
+                refused.append((report.lease_id, reconcile.unknown(report.lease_id, record, self._ledger)))
+            elif report.kind is ReportKind.STARTED:
+                self._outcomes.started(now, lease)
+            elif report.kind is ReportKind.ACKNOWLEDGED:
+                if lease.state in _BEFORE_ACK:
+                    lease.state = TaskState.ACKNOWLEDGED
+            else:
+                detail = report.detail or ("declined" if report.kind is ReportKind.DECLINED else "given back")
+                out.append(
+                    Published(
+                        self._make_event(
+                            now,
+                            FleetEventKind.TASK_DECLINED,
+                            record.worker_id,
+                            f"{lease.task.task_id}, attempt {lease.task.attempt}: {detail}",
+                        )
+                    )
+                )
+                self._outcomes.lost(now, lease, out)
+        return tuple(refused)
+
+    def _expire(self, now: Now, record: WorkerRecord, queue_depth: int, out: list[Effect]) -> None:
+        """Leases nobody spoke of for long: their slots are held until a sample shows them free."""
+        while record.leases and record.occupied > queue_depth:
+            lease = record.leases[next(iter(record.leases))]
+            if lease.expires_at > now.monotonic:
+                return
+            self._lost_track(now, lease, f"nobody spoke of it, and the worker has {queue_depth} tasks", out)
+
+    def _lost_track(self, now: Now, lease: TaskRecord, why: str, out: list[Effect]) -> None:
+        out.append(
+            Published(
+                self._make_event(
+                    now, FleetEventKind.LEASE_LOST_TRACK, lease.worker_id, f"{lease.lease_id}: {why}"
+                )
+            )
+        )
+        self._outcomes.lost(now, lease, out)
+
+    # ------------------------------------------------------------------ health
+
+    def age(self, record: WorkerRecord, now: Now, out: list[Effect]) -> None:
+        """Make a worker's health say what its silence, stream and load say."""
+        band = self._ageing.band(now.monotonic - record.last_seen)
+        self._fleet.band_changes_at(record, record.last_seen + band.ends)
+        record.freshness = band.freshness
+        record.health_score = band.health_score
+        before = record.health
+        record.health = health = health_of(record, band)
+        record.barred = barred_by(record, self._floor)
+        self._fleet.refresh(record)
+        if health is not before:
+            out.append(
+                Published(
+                    self._make_event(
+                        now,
+                        FleetEventKind.WORKER_HEALTH_CHANGED,
+                        record.worker_id,
+                        self._why(record),
+                        before=before.name.lower(),
+                        after=health.name.lower(),
+                    )
+                )
+            )
+        if band.removed:
+            self._fleet.band_changes_at(record, inf)
+            self._silent[record.worker_id] = record
+        elif self._silent:
+            self._silent.pop(record.worker_id, None)
+
+    @staticmethod
+    def _why(record: WorkerRecord) -> str:
+        if not record.connected:
+            return "its stream is lost"
+        if record.degraded_by_load:
+            return f"load {record.load:.3f}"
+        return "heartbeats have stopped" if record.health is not Health.HEALTHY else "heartbeats are timely"
+
+    def sweep(self, now: Now, out: list[Effect]) -> None:
+        """Age every worker whose band has changed."""
+        for record in self._fleet.aged(now.monotonic):
+            self.age(record, now, out)
+
+    def cleanup(self, now: Now, out: list[Effect]) -> None:
+        """Remove the workers that have been silent for long enough."""
+        if not self._silent:
+            return
+        silent, self._silent = self._silent, {}
+        for record in silent.values():
+            if record.row < 0:
+                continue
+            session = record.session
+            explicit = record.registration.explicit
+            self.remove(now, record, "silent for too long", out)
+            if session is None:
+                continue
+            if explicit:
+                self.sessions.pop(session, None)
+                out.append(
+                    Goodbye(
+                        session,
+                        GoodbyeReason.REMOVED,
+                        "silent for too long; register again",
+                        _RECONNECT_AFTER_S,
+                    )
+                )
+            # A bare worker cannot be told. Should it beat again on this stream, it is registered again.
+
+    def remove(self, now: Now, record: WorkerRecord, why: str, out: list[Effect]) -> int:
+        """Forget a worker; its leases are lost. Returns how many."""
+        leases = list(record.leases.values())
+        for lease in leases:
+            self._outcomes.lost(now, lease, out)
+        self._fleet.remove(record)
+        self._silent.pop(record.worker_id, None)
+        record.session = None
+        out.append(
+            Published(
+                self._make_event(
+                    now,
+                    FleetEventKind.WORKER_REMOVED,
+                    record.worker_id,
+                    f"{why}; {len(leases)} leases lost" if leases else why,
+                )
+            )
+        )
+        return len(leases)
+
+    def remove_by_order(self, now: Now, event: RemoveWorker, out: list[Effect]) -> None:
+        """An operator removes a worker."""
+        record = self._fleet.records.get(event.worker_id)
+        if record is None:
+            refusal = Refusal(
+                Reason.WORKER_UNKNOWN,
+                f"worker {event.worker_id!r} is not known",
+                (("worker_id", event.worker_id),),
+            )
+            out.append(RemoveReply(0, refusal))
+            return
+        session = record.session
+        lost = self.remove(
+            now, record, f"by an operator: {event.reason}" if event.reason else "by an operator", out
+        )
+        if session is not None:
+            self.sessions.pop(session, None)
+            out.append(
+                Goodbye(session, GoodbyeReason.REMOVED, event.reason or "removed by an operator", None)
+            )
+        out.append(RemoveReply(lost))
+
+
+_BEFORE_ACK = frozenset({TaskState.PLACED, TaskState.OFFERED})

@@ -1,0 +1,225 @@
+"""How leases end, and what is learned from it."""
+
+from collections.abc import Callable
+
+from scheduler_server.assignment.effects import (
+    CancelReply,
+    Effect,
+    Ended,
+    OutcomeReply,
+    Published,
+    Recall,
+)
+from scheduler_server.assignment.events import Cancel
+from scheduler_server.assignment.ledger import Ledger, TaskRecord
+from scheduler_server.assignment.placement import Placement
+from scheduler_server.model.clock import Now
+from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.outcome import Outcome, OutcomeResult, OutcomeStatus
+from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.model.task import TaskState
+from scheduler_server.model.worker import Accounting
+from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.settings import LONGEST_MS
+from scheduler_server.registry import capacity
+from scheduler_server.registry.fleet import Fleet
+from scheduler_server.registry.record import WorkerRecord
+from scheduler_server.registry.speed import learn_speed
+
+_SPEED_SAMPLES = 3
+"""Outcomes behind a prediction before it says anything about a worker's speed: the first ones are the default's."""
+
+MakeEvent = Callable[..., FleetEvent]
+
+
+class Outcomes:
+    """Ends leases: by outcome, cancel, loss, or lost track. Each lease ends once; each end may be told again."""
+
+    def __init__(
+        self, fleet: Fleet, ledger: Ledger, predictor: Predictor, placement: Placement, make_event: MakeEvent
+    ) -> None:
+        self._fleet = fleet
+        self._ledger = ledger
+        self._predictor = predictor
+        self._placement = placement
+        self._make_event = make_event
+        self.learn_failures = 0
+        self.by_status: dict[OutcomeStatus, int] = {}
+
+    # ------------------------------------------------------------------ told
+
+    def report(
+        self, now: Now, lease_id: str, outcome: Outcome, worker_id: str | None, out: list[Effect]
+    ) -> OutcomeReply:
+        """A worker (`worker_id`) or the queue service (None) says how a task ended."""
+        record = self._ledger.leases.get(lease_id)
+        if record is None:
+            return _refused(
+                Reason.LEASE_UNKNOWN, f"lease {lease_id!r} is not known, or no longer kept", lease_id
+            )
+        if worker_id is not None and worker_id != record.worker_id:
+            return _refused(
+                Reason.LEASE_OF_ANOTHER_WORKER, f"lease {lease_id!r} is not of worker {worker_id!r}", lease_id
+            )
+        worker = record.worker
+        if record.live:
+            if worker is not None and worker.accounting is Accounting.SAMPLED:
+                self._track(now, worker, out)
+            if worker_id is not None and not record.started_at:
+                self.started(now, record)
+            self._end(now, record, TaskState.FINISHED, outcome, out)
+            return _ACCEPTED
+        if record.outcome is not None and record.outcome.status is not OutcomeStatus.LOST:
+            return _DUPLICATE
+        self._learn(now, record, outcome)  # a late outcome teaches, and releases nothing
+        record.outcome = outcome
+        return _LATE
+
+    def _track(self, now: Now, worker: WorkerRecord, out: list[Effect]) -> None:
+        if capacity.become_tracked(worker):
+            self._fleet.refresh(worker)
+            out.append(
+                Published(
+                    self._make_event(
+                        now,
+                        FleetEventKind.WORKER_ACCOUNTING_CHANGED,
+                        worker.worker_id,
+                        "its outcomes are reported, so its slots are counted exactly",
+                        before="sampled",
+                        after="tracked",
+                    )
+                )
+            )
+
+    def track(self, now: Now, worker: WorkerRecord, out: list[Effect]) -> None:
+        """Count a worker's slots exactly from now on."""
+        self._track(now, worker, out)
+
+    @staticmethod
+    def started(now: Now, record: TaskRecord, elapsed_ms: float = 0.0) -> None:
+        """A worker says that a task runs."""
+        if not record.started_at:
+            record.started_at = max(record.granted_at, now.monotonic - elapsed_ms / 1_000.0)
+            record.started_wall = now.wall - (now.monotonic - record.started_at)
+        if record.live:
+            record.state = TaskState.STARTED
+
+    # ------------------------------------------------------------------ ended
+
+    def cancel(self, now: Now, event: Cancel, out: list[Effect]) -> None:
+        """Answer one Cancel."""
+        record = self._ledger.find(event.tenant, event.task_id, event.attempt or 1)
+        about = (("task_id", event.task_id), ("attempt", str(event.attempt or 1)))
+        if record is None:
+            refusal = Refusal(
+                Reason.TASK_UNKNOWN, f"task {event.task_id!r} is not known, or no longer kept", about
+            )
+            out.append(CancelReply(None, False, refusal))
+        elif event.lease_id and event.lease_id != record.lease_id:
+            refusal = Refusal(
+                Reason.LEASE_MISMATCH,
+                f"lease {event.lease_id!r} is not the one of task {event.task_id!r}",
+                about,
+            )
+            out.append(CancelReply(None, False, refusal))
+        elif record.state is TaskState.FINISHED:
+            refusal = Refusal(Reason.TASK_FINISHED, f"task {event.task_id!r} has finished", about)
+            out.append(CancelReply(None, False, refusal))
+        elif record.live:
+            worker = record.worker
+            told = worker is not None and worker.session is not None and worker.registration.explicit
+            if told and worker is not None and worker.session is not None:
+                out.append(Recall(worker.session, record.lease_id, event.reason or "cancelled"))
+            self._end(now, record, TaskState.CANCELLED, Outcome(OutcomeStatus.CANCELLED), out)
+            out.append(CancelReply(TaskState.CANCELLED, told))
+        else:  # cancelled before, or lost: nothing runs, nothing to do
+            out.append(CancelReply(record.state, False))
+
+    def lost(self, now: Now, record: TaskRecord, out: list[Effect]) -> None:
+        """Its worker is lost, or denies it."""
+        self._end(now, record, TaskState.LOST, Outcome(OutcomeStatus.LOST), out)
+
+    def presumed_over(self, now: Now, worker: WorkerRecord, slots: int, out: list[Effect]) -> None:
+        """A sampled worker is taken to have finished this many of its oldest tasks; nobody says how."""
+        for _ in range(min(slots, len(worker.leases))):
+            record = worker.leases[next(iter(worker.leases))]
+            del worker.leases[record.lease_id]
+            self._close(now, record, TaskState.FINISHED, None, out)
+
+    def _end(
+        self, now: Now, record: TaskRecord, state: TaskState, outcome: Outcome, out: list[Effect]
+    ) -> None:
+        worker = record.worker
+        self._close(now, record, state, outcome, out)
+        if worker is not None:
+            worker.leases.pop(record.lease_id, None)
+            capacity.released(worker)
+            if state is TaskState.FINISHED:
+                self._count(worker, outcome)
+            self._learn(now, record, outcome)
+            self._fleet.refresh(worker)
+        else:
+            self._learn(now, record, outcome)
+            self._forget_orphan(record)
+        self._placement.slot_freed(outcome.duration_ms)
+
+    def _close(
+        self, now: Now, record: TaskRecord, state: TaskState, outcome: Outcome | None, out: list[Effect]
+    ) -> None:
+        record.state = state
+        record.outcome = outcome
+        record.ended_at = now.monotonic
+        record.ended_wall = now.wall
+        record.worker = None
+        if outcome is not None:
+            self.by_status[outcome.status] = self.by_status.get(outcome.status, 0) + 1
+        self._ledger.ended(record, now.monotonic)
+        out.append(Ended(record))
+
+    def _forget_orphan(self, record: TaskRecord) -> None:
+        waiting = self._ledger.orphans.get(record.worker_id)
+        if waiting and record in waiting:
+            waiting.remove(record)
+
+    # ------------------------------------------------------------------ learned
+
+    @staticmethod
+    def _count(worker: WorkerRecord, outcome: Outcome) -> None:
+        if outcome.status is OutcomeStatus.SUCCEEDED:
+            worker.completed += 1
+            if outcome.duration_ms is not None:
+                worker.average += (outcome.duration_ms - worker.average) / worker.completed
+        elif outcome.status is not OutcomeStatus.CANCELLED:
+            worker.failed += 1
+
+    def _learn(self, now: Now, record: TaskRecord, outcome: Outcome) -> None:
+        """Teach predictor and speed, once, from a success whose duration somebody measured."""
+        duration_ms = outcome.duration_ms
+        if (
+            outcome.status is not OutcomeStatus.SUCCEEDED
+            or duration_ms is None
+            or not 0.0 < duration_ms <= LONGEST_MS
+            or record.taught
+        ):
+            return
+        record.taught = True
+        worker = self._fleet.records.get(record.worker_id)
+        speed = 1.0
+        if worker is not None:
+            speed = worker.speed
+            prediction = record.decision.prediction
+            if prediction is not None and prediction.sample_count >= _SPEED_SAMPLES:
+                learn_speed(worker, prediction.point_ms, duration_ms)
+        try:
+            self._predictor.observe(record.task, duration_ms * speed)
+        except Exception:  # noqa: BLE001 -- a predictor is a plug-in: an outcome counts even where it teaches nothing
+            self.learn_failures += 1
+
+
+def _refused(reason: Reason, message: str, lease_id: str) -> OutcomeReply:
+    return OutcomeReply(OutcomeResult.REFUSED, Refusal(reason, message, (("lease_id", lease_id),)))
+
+
+_ACCEPTED = OutcomeReply(OutcomeResult.ACCEPTED)
+_DUPLICATE = OutcomeReply(OutcomeResult.DUPLICATE)
+_LATE = OutcomeReply(OutcomeResult.LATE)

@@ -1,0 +1,371 @@
+"""The decision itself.
+
+    known? -> feasible workers -> prediction -> score -> lease          (predicted)
+                     \\_ any failure, or an open breaker -> round robin -> lease   (fallback)
+
+Nothing here awaits: between reading the fleet and taking the lease the fleet cannot change.
+"""
+
+from collections.abc import Callable
+from math import inf, isfinite
+
+from scheduler_server.assignment import explanation
+from scheduler_server.assignment.effects import Effect, Granted, HandOver, Reply
+from scheduler_server.assignment.events import Submit
+from scheduler_server.assignment.ledger import Ledger, TaskRecord
+from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.fallback import round_robin
+from scheduler_server.fallback.breaker import ALL, CircuitBreaker
+from scheduler_server.model.clock import Now, Stopwatch
+from scheduler_server.model.decision import Cause, Decision, Rejection, Score, Source
+from scheduler_server.model.prediction import Prediction
+from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.model.task import Delivery, Task, TaskKey, TaskState
+from scheduler_server.model.worker import Health
+from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.settings import LONGEST_MS
+from scheduler_server.registry import capacity
+from scheduler_server.registry.eligibility import EligibilityClass
+from scheduler_server.registry.fleet import Fleet
+from scheduler_server.registry.record import WorkerRecord
+from scheduler_server.scorer import Scorer
+
+_NO_SCORE = Score(0.0, ())
+_CANDIDATE, _HEALTHY = Rejection.CANDIDATE, Health.HEALTHY
+_REPLAYABLE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLEDGED, TaskState.STARTED})
+
+Watch = Callable[[float, WorkerRecord], None]
+WatchAck = Callable[[float, TaskRecord], None]
+Age = Callable[[WorkerRecord, Now, list[Effect]], None]
+
+
+class Placement:
+    """Chooses workers and grants leases.
+
+    `age` brings one worker's health up to now, `watch_release` and `watch_ack` ask for a timer: all are the core's.
+    """
+
+    def __init__(
+        self,
+        settings: CoreSettings,
+        fleet: Fleet,
+        ledger: Ledger,
+        predictor: Predictor,
+        scorer: Scorer,
+        breaker: CircuitBreaker,
+        stopwatch: Stopwatch,
+        incarnation: str,
+        *,
+        age: Age,
+        watch_release: Watch,
+        watch_ack: WatchAck,
+    ) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._ledger = ledger
+        self._predictor = predictor
+        self._scorer = scorer
+        self._breaker = breaker
+        self._stopwatch = stopwatch
+        self._incarnation = incarnation
+        self._age = age
+        self._watch_release = watch_release
+        self._watch_ack = watch_ack
+        self._budget_s = settings.predictor.budget_ms / 1_000.0
+        self._stale_after_s = settings.predictor.stale_after_s
+        self._default_ms = settings.predictor.default_ms
+        self._lost_track_after_s = settings.worker.lost_track_after_s
+        self._lease_factor = settings.assignment.lease_factor / 1_000.0
+        self._granted = 0
+        self.policy_revision = 1
+        self.remembered: set[frozenset[str]] = set()  # capability sets known before a restart; see state.py
+        self.remembered_until = -inf
+        self.mean_ms = self._default_ms  # of outcomes, moving; for telling refused callers when to come back
+        self.refused_in_a_row = 0  # since a slot was last freed
+        self.by_source: dict[tuple[Source, Cause], int] = {}
+        self.refusals: dict[Reason, int] = {}
+
+    # ------------------------------------------------------------------ one task
+
+    def submit(self, now: Now, event: Submit, out: list[Effect]) -> None:
+        """Answer one Submit."""
+        task = event.task
+        older = self._ledger.tasks.get((task.tenant, task.task_id))
+        if older is not None:
+            answer = self._known(older, task)
+            if answer is not None:
+                out.append(answer)
+                return
+        if task.start_by is not None and task.start_by < now.wall:
+            self._refuse(
+                Refusal(
+                    Reason.START_BY_PASSED,
+                    f"task {task.task_id!r} was to start by {task.start_by:.3f}, which is past",
+                    (("task_id", task.task_id),),
+                ),
+                out,
+            )
+            return
+        eligible = self._fleet.eligible(
+            task.required, task.labels, accepts_tasks=event.delivery is Delivery.STREAM
+        )
+        if eligible is None:
+            self._refuse(explanation.too_many_label_keys(task, self._fleet), out)
+            return
+        if task.excluded:
+            aside = self._exclude(eligible, task)
+            try:
+                self._place(now, event, eligible, older, out)
+            finally:
+                for record in aside:
+                    self._fleet.refresh(record)
+        else:
+            self._place(now, event, eligible, older, out)
+
+    def _exclude(self, eligible: EligibilityClass, task: Task) -> list[WorkerRecord]:
+        """Take the workers that the task excludes out of the running; they are to be refreshed afterwards."""
+        aside = []
+        for worker_id in task.excluded:
+            record = self._fleet.records.get(worker_id)
+            if record is not None and record.status is _CANDIDATE and eligible.serves(record.pool):
+                record.pool.set_status(record, Rejection.EXCLUDED)
+                self._fleet.set_aside(record)
+                aside.append(record)
+        return aside
+
+    def _place(
+        self, now: Now, event: Submit, eligible: EligibilityClass, older: TaskRecord | None, out: list[Effect]
+    ) -> None:
+        task = event.task
+        breaker = self._breaker
+        prediction: Prediction | None = None
+        score = _NO_SCORE
+        cause: Cause | None = None
+        worker: WorkerRecord | None = None
+        count = 0
+        blocked: str | None = None
+        if not breaker.calm:
+            # A trial must come to a verdict, so nobody is asked when there is nobody to choose.
+            if not any(pool.counts[0] for pool in eligible.pools):
+                self._refuse(self._nobody(now, event, eligible), out)
+                return
+            blocked = breaker.blocks(task.task_type, now.monotonic)
+        if blocked is None:
+            started = self._stopwatch()
+            try:
+                prediction = self._predictor.predict(task)
+                if not 0.0 <= prediction.point_ms <= LONGEST_MS:  # a comparison with NaN is false
+                    cause = Cause.PREDICTION_INVALID
+                elif now.monotonic - prediction.as_of > self._stale_after_s:
+                    cause = Cause.PREDICTION_STALE
+            except Exception:  # noqa: BLE001 -- a predictor is a plug-in: whatever it raises becomes a fallback
+                cause = Cause.PREDICTOR_ERROR
+            if cause is None:
+                worker, count = self._best(now, eligible, task.category, out)
+                if worker is None and not count:
+                    self._refuse(self._nobody(now, event, eligible), out)
+                    return
+                cause, score = self._score(worker, task, prediction)
+            if self._stopwatch() - started > self._budget_s:
+                cause = Cause.OVER_BUDGET
+            if cause is not None:
+                breaker.failed(task.task_type, now.monotonic)
+            elif not breaker.calm:
+                breaker.succeeded(task.task_type)
+        else:
+            cause = Cause.BREAKER_OPEN if blocked == ALL else Cause.TYPE_BREAKER_OPEN
+        source, scorer = Source.PREDICTED, self._scorer.name
+        if cause is not None:
+            source, scorer, score = Source.FALLBACK, round_robin.NAME, _NO_SCORE
+            if cause in _NO_PREDICTION:
+                prediction = None
+            worker = round_robin.next_in_turn(eligible, self._acceptable(now, out))
+        else:
+            cause = Cause.ONLY_CANDIDATE if count == 1 else Cause.BEST_SCORE
+        if worker is None:
+            self._refuse(self._nobody(now, event, eligible), out)
+            return
+        explained = (
+            explanation.explain(eligible, self._fleet, self._scorer, task, prediction, self._settings, worker)
+            if event.explain
+            else None
+        )
+        self._grant(
+            now, event, worker, prediction, score, source, cause, scorer, count, explained, older, out
+        )
+
+    def _best(
+        self, now: Now, eligible: EligibilityClass, category: str, out: list[Effect]
+    ) -> tuple[WorkerRecord | None, int]:
+        fleet, bonus = self._fleet, self._scorer.specialization_bonus
+        while True:
+            worker, count = fleet.best(eligible, category, bonus)
+            if worker is None or not fleet.band_over(worker, now.monotonic):
+                return worker, count
+            self._age(worker, now, out)  # it has grown older since the last sweep: its key is no longer true
+
+    def _acceptable(self, now: Now, out: list[Effect]) -> Callable[[WorkerRecord], bool]:
+        def acceptable(record: WorkerRecord) -> bool:
+            if self._fleet.band_over(record, now.monotonic):
+                self._age(record, now, out)
+            return record.status is _CANDIDATE
+
+        return acceptable
+
+    def _score(
+        self, worker: WorkerRecord | None, task: Task, prediction: Prediction | None
+    ) -> tuple[Cause | None, Score]:
+        if worker is None or prediction is None:  # candidates, but none with a finite key
+            return Cause.SCORE_INVALID, _NO_SCORE
+        try:
+            score = self._scorer.score(worker, task, 0.0, prediction.point_ms / worker.speed)
+            if not -inf < score.value < inf:
+                return Cause.SCORE_INVALID, _NO_SCORE
+        except Exception:  # noqa: BLE001 -- a scorer is a plug-in: whatever it raises becomes a fallback
+            return Cause.SCORER_ERROR, _NO_SCORE
+        return None, score
+
+    def _grant(
+        self,
+        now: Now,
+        event: Submit,
+        worker: WorkerRecord,
+        prediction: Prediction | None,
+        score: Score,
+        source: Source,
+        cause: Cause,
+        scorer: str,
+        count: int,
+        explained: explanation.Explanation | None,
+        older: TaskRecord | None,
+        out: list[Effect],
+    ) -> None:
+        task = event.task
+        monotonic = now.monotonic
+        self._granted = number = self._granted + 1
+        point_ms, p90_ms = (
+            (prediction.point_ms, prediction.p90_ms)
+            if prediction is not None
+            else (self._default_ms, self._default_ms)
+        )
+        duration_ms = point_ms / worker.speed
+        decision = Decision(
+            f"d-{self._incarnation}-{number}",
+            TaskKey(task.tenant, task.task_id, task.attempt),
+            task.task_type,
+            f"l-{self._incarnation}-{number}",
+            worker.worker_id,
+            0.0,
+            duration_ms,
+            score.value,
+            score.terms,
+            source,
+            cause,
+            scorer,
+            self.policy_revision,
+            self._incarnation,
+            now.wall,
+            prediction,
+            count,
+            worker.health is not _HEALTHY,
+            explained,
+        )
+        lasts = p90_ms * self._lease_factor
+        least = self._lost_track_after_s
+        expires_at = monotonic + (max(least, lasts))
+        record = TaskRecord(task, decision, worker, event.delivery, monotonic, expires_at)
+        self._ledger.add(record, older)
+        worker.leases[record.lease_id] = record
+        if capacity.granted(worker, monotonic, point_ms / 1_000.0):
+            self._watch_release(worker.release_at, worker)
+        self._fleet.used(worker)
+        self._fleet.refresh(worker)
+        kind = (source, cause)
+        self.by_source[kind] = self.by_source.get(kind, 0) + 1
+        out.append(Granted(record))
+        if event.delivery is Delivery.STREAM and worker.session is not None:
+            within = self._settings.assignment.ack_within_s
+            out.append(HandOver(worker.session, task, decision, within))
+            self._watch_ack(monotonic + within, record)
+        out.append(Reply(record.state, decision, None, False))
+
+    # ------------------------------------------------------------------ asked before
+
+    def _known(self, latest: TaskRecord, task: Task) -> Reply | None:
+        """The answer to a request whose task is known; None when it is a new attempt, to be placed."""
+        record: TaskRecord | None = latest
+        while record is not None and record.task.attempt != task.attempt:
+            record = record.previous
+        if record is None:
+            if task.attempt > latest.task.attempt and not latest.live:
+                return None
+            return _no(
+                Reason.TASK_CONFLICT,
+                f"task {task.task_id!r} is known as attempt {latest.task.attempt}"
+                + (", which is not over" if latest.live else f"; attempt {task.attempt} is older"),
+                task,
+            )
+        if record.task != task:
+            return _no(
+                Reason.TASK_CONFLICT,
+                f"task {task.task_id!r}, attempt {task.attempt}, was sent before with a different body",
+                task,
+            )
+        if record.state in _REPLAYABLE:
+            return Reply(record.state, record.decision, None, True)
+        if record.state is TaskState.LOST:
+            return _no(
+                Reason.ATTEMPT_LOST,
+                f"attempt {task.attempt} of task {task.task_id!r} was lost with worker {record.worker_id!r};"
+                f" send attempt {task.attempt + 1}",
+                task,
+                ("next_attempt", str(task.attempt + 1)),
+            )
+        if record.state is TaskState.CANCELLED:
+            return _no(
+                Reason.TASK_CANCELLED, f"attempt {task.attempt} of task {task.task_id!r} was cancelled", task
+            )
+        return Reply(record.state, record.decision, record.outcome, True)
+
+    # ------------------------------------------------------------------ nobody
+
+    def _nobody(self, now: Now, event: Submit, eligible: EligibilityClass) -> Refusal:
+        """Why nobody can take the task now, and when asking again makes sense."""
+        remembered = now.monotonic < self.remembered_until and any(
+            eligible.required <= capabilities for capabilities in self.remembered
+        )
+        self.refused_in_a_row += 1
+        return explanation.nobody(
+            event, eligible, self._fleet, self.mean_ms, self.refused_in_a_row, remembered=remembered
+        )
+
+    def _refuse(self, refusal: Refusal, out: list[Effect]) -> None:
+        self.refusals[refusal.reason] = self.refusals.get(refusal.reason, 0) + 1
+        out.append(Reply(None, None, None, False, refusal))
+
+    def slot_freed(self, duration_ms: float | None) -> None:
+        """A lease ended, after this long where it is known."""
+        self.refused_in_a_row = 0
+        if duration_ms is not None and isfinite(duration_ms):
+            # 0.1: about the last ten outcomes, steady enough for a hint
+            self.mean_ms += 0.1 * (duration_ms - self.mean_ms)
+
+    def continue_after(self, number: int) -> None:
+        """Never use a lease number up to this one."""
+        self._granted = max(self._granted, number)
+
+
+def _no(reason: Reason, message: str, task: Task, *more: tuple[str, str]) -> Reply:
+    about = (("task_id", task.task_id), ("attempt", str(task.attempt)), *more)
+    return Reply(None, None, None, False, Refusal(reason, message, about))
+
+
+_NO_PREDICTION = frozenset(
+    {
+        Cause.PREDICTOR_ERROR,
+        Cause.PREDICTION_INVALID,
+        Cause.PREDICTION_STALE,
+        Cause.BREAKER_OPEN,
+        Cause.TYPE_BREAKER_OPEN,
+    }
+)

@@ -1,0 +1,80 @@
+"""The event log, and its replay.
+
+One line of JSON per event, with its instant and the stopwatch's readings while it was handled; one line of text per
+effect. The same events given to a core with the same settings make the same effect lines, byte for byte: what a live
+server did can be looked at again, and a change of the core that changes decisions is seen.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from scheduler_server.assignment import events
+from scheduler_server.assignment.core import Scheduler
+from scheduler_server.assignment.effects import Effect
+from scheduler_server.assignment.events import Event
+from scheduler_server.assignment.values import from_plain, to_text
+from scheduler_server.model.clock import Now, Stopwatch
+
+_EVENTS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        events.Submit, events.Cancel, events.ReportOutcome, events.Connect, events.Heartbeat, events.Disconnect,
+        events.RemoveWorker, events.Publish, events.Shutdown, events.Tick,
+    )
+}  # fmt: skip
+
+
+class RecordedStopwatch:
+    """A stopwatch that writes down what it said."""
+
+    def __init__(self, behind: Stopwatch) -> None:
+        self._behind = behind
+        self.readings: list[float] = []
+
+    def __call__(self) -> float:
+        reading = self._behind()
+        self.readings.append(reading)
+        return reading
+
+    def take(self) -> list[float]:
+        """What it said since this was last asked."""
+        taken, self.readings = self.readings, []
+        return taken
+
+
+class ReplayedStopwatch:
+    """A stopwatch that says again what was written down."""
+
+    def __init__(self) -> None:
+        self.readings: Iterator[float] = iter(())
+
+    def __call__(self) -> float:
+        return next(self.readings)
+
+
+def event_line(now: Now, event: Event, readings: list[float]) -> str:
+    """One event of the log."""
+    return to_text([now.monotonic, now.wall, type(event).__name__, event, readings])
+
+
+def read_line(line: str) -> tuple[Now, Event, list[float]]:
+    """One event of the log read back; ValueError where it is none."""
+    try:
+        monotonic, wall, name, fields, readings = json.loads(line)
+        return Now(monotonic, wall), from_plain(_EVENTS[name], fields), readings
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not an event: {error}") from error
+
+
+def effect_lines(effects: Iterable[Effect]) -> list[str]:
+    """Effects as text, one line each."""
+    return [repr(effect) for effect in effects]
+
+
+def replay(core: Scheduler, stopwatch: ReplayedStopwatch, lines: Iterable[str]) -> Iterator[str]:
+    """The effect lines that these event lines make."""
+    for line in lines:
+        now, event, readings = read_line(line)
+        stopwatch.readings = iter(readings)
+        yield from effect_lines(core.handle(now, event))

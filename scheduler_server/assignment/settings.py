@@ -1,0 +1,48 @@
+"""Settings of the core, composed of its parts'."""
+
+from dataclasses import dataclass, field
+
+from scheduler_server.fallback.settings import FallbackSettings
+from scheduler_server.model.setting import setting
+from scheduler_server.predictor.settings import PredictorSettings
+from scheduler_server.registry.settings import HealthSettings, WorkerSettings
+from scheduler_server.scorer.settings import ScorerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentSettings:
+    """How tasks, leases and their memory are handled."""
+
+    ended_kept: int = setting(
+        100_000,
+        "ended tasks remembered, for repeated requests and late outcomes",
+        minimum=0,
+        maximum=10_000_000,
+    )
+    ended_kept_s: float = setting(900.0, "the same, by age", unit="s", minimum=0, maximum=604_800)
+    ack_within_s: float = setting(
+        5.0,
+        "time for a worker to acknowledge a task handed over on its stream",
+        unit="s",
+        above=0,
+        maximum=3_600,
+    )
+    lease_factor: float = setting(
+        5.0,
+        "a lease nobody speaks of is lost track of after this many times its predicted P90",
+        minimum=1,
+        maximum=1e6,
+    )
+    explained: int = setting(5, "candidates told in full by an explanation", minimum=1, maximum=1_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreSettings:
+    """All that the core can be told."""
+
+    assignment: AssignmentSettings = field(default_factory=AssignmentSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    predictor: PredictorSettings = field(default_factory=PredictorSettings)
+    scorer: ScorerSettings = field(default_factory=ScorerSettings)
+    fallback: FallbackSettings = field(default_factory=FallbackSettings)

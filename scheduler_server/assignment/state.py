@@ -1,0 +1,91 @@
+"""What survives a restart, record by record.
+
+Learned things (predictions, what workers did, the breaker) go into snapshots, as small records of JSON types: losing the
+last minute of them costs accuracy, nothing else. Promises (leases) go into the journal, one entry each, when they are
+made. Neither knows how the other, or the store, works.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from scheduler_server.assignment import reconcile
+from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.values import from_plain, to_text
+from scheduler_server.model.clock import Now
+from scheduler_server.model.decision import Decision
+from scheduler_server.model.task import Delivery, Task, TaskState
+from scheduler_server.model.worker import Registration
+from scheduler_server.registry.record import WorkerRecord
+
+if TYPE_CHECKING:
+    from scheduler_server.assignment.core import Scheduler
+
+
+def records(core: "Scheduler", now: Now) -> Iterator[dict[str, Any]]:
+    """Everything a snapshot holds."""
+    for learned in core.predictor.state():
+        yield {"part": "predictor", "strategy": core.predictor.name, **learned}
+    for circuit in core.breaker.state(now.monotonic):
+        yield {"part": "breaker", **circuit}
+    for worker_id in list(core.fleet.records):
+        record = core.fleet.records.get(worker_id)
+        if record is not None and (record.completed or record.failed):
+            yield {"part": "worker", **reconcile.memory(record)}
+    for kept in list(core.link.memories.values()):  # workers that have not come back since the last restart
+        yield {"part": "worker", **kept}
+    seen = {pool.profile.capabilities for pool in core.fleet.pools if pool.members}
+    for capabilities in sorted(seen | core.placement.remembered, key=sorted):
+        yield {"part": "capabilities", "all": sorted(capabilities)}
+
+
+def restore(core: "Scheduler", now: Now, kept: Iterable[dict[str, Any]]) -> list[str]:
+    """Take records back; each that makes no sense is told and left out."""
+    faults: list[str] = []
+    for record in kept:
+        part = record.get("part")
+        try:
+            if part == "predictor":
+                if record.get("strategy") == core.predictor.name:
+                    core.predictor.restore(record)
+            elif part == "breaker":
+                core.breaker.restore(record, now.monotonic)
+            elif part == "worker":
+                reconcile.remember(
+                    WorkerRecord("", Registration(), 1), record
+                )  # to check it now, not on its return
+                core.link.memories[str(record["worker_id"])] = {
+                    name: value for name, value in record.items() if name != "part"
+                }
+            elif part == "capabilities":
+                core.placement.remembered.add(frozenset(map(str, record["all"])))
+                core.placement.remembered_until = now.monotonic + core.settings.health.remove_after_s
+            else:
+                faults.append(f"a part {part!r} that this version does not know")
+        except (ValueError, KeyError, TypeError) as error:
+            faults.append(str(error))
+    return faults
+
+
+def lease_to_text(record: TaskRecord) -> bytes:
+    """A lease as the journal keeps it."""
+    decision = record.decision
+    if decision.explanation is not None:
+        decision = decision._replace(explanation=None)
+    return to_text([record.task, decision, record.delivery]).encode()
+
+
+def restore_lease(core: "Scheduler", now: Now, kept: bytes) -> None:
+    """Take a lease back; it waits for its worker among the orphans. ValueError where it makes no sense."""
+    try:
+        task, decision, delivery = from_plain(tuple[Task, Decision, Delivery], json.loads(kept))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not a lease: {error}") from error
+    age_s = max(0.0, now.wall - decision.decided_at)
+    expires_at = now.monotonic + core.settings.worker.lost_track_after_s
+    record = TaskRecord(task, decision, None, delivery, now.monotonic - age_s, expires_at)
+    # An offer whose ack had not come may have been taken all the same: its worker's list will tell.
+    record.state = TaskState.PLACED if delivery is Delivery.CALLER else TaskState.ACKNOWLEDGED
+    older = core.ledger.tasks.get((task.tenant, task.task_id))
+    core.ledger.add(record, older)
+    core.ledger.orphans.setdefault(record.worker_id, []).append(record)

@@ -1,0 +1,83 @@
+"""`scheduler-server serve`: run the server until SIGTERM or SIGINT."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from google.protobuf.internal import api_implementation
+
+from scheduler_server.app import App, StartError
+from scheduler_server.config import ConfigError, load, render_config, render_help
+from scheduler_server.settings import PROFILES, Settings
+from scheduler_server.storage.state_folder import StateFolderError
+from scheduler_server.telemetry.logs import configure
+
+_ASKED_WRONGLY = 2
+
+# Set by the build and the tests, not settings of the server.
+_OTHERS = ("SCHEDULER_CONFIG", "SCHEDULER_TEST_CLICKHOUSE_URL")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; 0 after a clean stop, 2 when it cannot start."""
+    try:
+        loaded = load(Settings, argv, os.environ, profiles=PROFILES, ignored_variables=_OTHERS)
+    except ConfigError as error:
+        for fault in error.faults:
+            sys.stderr.write(f"scheduler-server: {fault}\n")
+        return _ASKED_WRONGLY
+    if loaded.wants_help:
+        sys.stdout.write(render_help(Settings, program="scheduler-server serve"))
+        return 0
+    if loaded.wants_print_config:
+        sys.stdout.write(render_config(loaded))
+        return 0
+    settings = loaded.config
+    if api_implementation.Type() != "upb":
+        sys.stderr.write(
+            "scheduler-server: protobuf runs without its C implementation (upb), 20 times slower; mend that\n"
+        )
+        return _ASKED_WRONGLY
+    kind: Literal["text", "json"] = "json" if settings.log.format == "json" else "text"
+    logs = configure(settings.log.level, kind, sys.stderr)
+    try:
+        return _run(settings)
+    except (StartError, StateFolderError) as error:
+        sys.stderr.write(f"scheduler-server: {error}\n")
+        return _ASKED_WRONGLY
+    finally:
+        logs.close()
+
+
+def _run(settings: Settings) -> int:
+    try:
+        import uvloop  # 10-20 % of the transport; not on every platform
+    except ImportError:
+        return asyncio.run(_serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():  # a second signal: at once
+            os._exit(1)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    app = App(settings)
+    await app.start()
+    sys.stdout.write(f"scheduler-server: serving on {app.address}\n")
+    sys.stdout.flush()
+    await stopping.wait()
+    logging.getLogger(__name__).info("draining")
+    await app.stop()
+    return 0

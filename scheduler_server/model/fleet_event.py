@@ -1,0 +1,43 @@
+"""Events that operators watch: significant changes of the fleet and of the scheduler itself."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class FleetEventKind(IntEnum):
+    """What changed."""
+
+    WORKER_REGISTERED = 1
+    WORKER_HEALTH_CHANGED = 2
+    WORKER_CAPACITY_CHANGED = 3
+    WORKER_LOAD_CROSSED = 4
+    WORKER_CONNECTED = 5
+    WORKER_DISCONNECTED = 6
+    WORKER_DRAINED = 7
+    WORKER_REMOVED = 8
+    WORKER_SUPERSEDED = 9
+    WORKER_CORDONED = 10
+    WORKER_UNCORDONED = 11
+    WORKER_DRAINING = 12
+    WORKER_FENCED = 15
+    WORKER_CHANGED = 17
+    WORKER_LEDGER_REPAIRED = 20
+    WORKER_ACCOUNTING_CHANGED = 22
+    BREAKER_OPENED = 40
+    BREAKER_HALF_OPEN = 41
+    BREAKER_CLOSED = 42
+    LEASE_LOST_TRACK = 60
+    LEASE_LOST = 61
+    TASK_DECLINED = 64
+
+
+class FleetEvent(NamedTuple):
+    """One change: numbered from 1 within a run of the server, at a wall second."""
+
+    sequence: int
+    at: float
+    kind: FleetEventKind
+    worker_id: str = ""
+    detail: str = ""
+    before: str = ""
+    after: str = ""

@@ -1,0 +1,52 @@
+"""Refusals: a no is an answer, not an exception."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from scheduler_server.model.decision import Rejection
+from scheduler_server.model.task import BlockingReason
+
+
+class Reason(StrEnum):
+    """Stable names of what can be wrong; `rpc.errors` maps each to its status code."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NO_FREE_SLOT = "NO_FREE_SLOT"
+    NO_WORKERS = "NO_WORKERS"
+    NO_ELIGIBLE_WORKER_NOW = "NO_ELIGIBLE_WORKER_NOW"
+    NO_CAPABLE_WORKER = "NO_CAPABLE_WORKER"
+    TASK_CANCELLED = "TASK_CANCELLED"
+    TASK_FINISHED = "TASK_FINISHED"
+    TASK_CONFLICT = "TASK_CONFLICT"
+    TASK_UNKNOWN = "TASK_UNKNOWN"
+    ATTEMPT_LOST = "ATTEMPT_LOST"
+    START_BY_PASSED = "START_BY_PASSED"
+    LEASE_MISMATCH = "LEASE_MISMATCH"
+    LEASE_UNKNOWN = "LEASE_UNKNOWN"
+    LEASE_OF_ANOTHER_WORKER = "LEASE_OF_ANOTHER_WORKER"
+    LEASE_ENDED = "LEASE_ENDED"
+    WORKER_UNKNOWN = "WORKER_UNKNOWN"
+    SESSION_SUPERSEDED = "SESSION_SUPERSEDED"
+    TOO_MANY_WORKERS = "TOO_MANY_WORKERS"
+    NOT_SUPPORTED_YET = "NOT_SUPPORTED_YET"
+    SERVER_DRAINING = "SERVER_DRAINING"
+    STREAM_SILENT = "STREAM_SILENT"
+    REQUEST_UNREADABLE = "REQUEST_UNREADABLE"
+    INTERNAL = "INTERNAL"
+
+
+class Refusal(NamedTuple):
+    """A no: why, in words for people, with the ids and limits concerned.
+
+    The rest is for refused placements: what blocks it, workers counted by what kept each out, what no known worker has,
+    and when asking again makes sense (seconds).
+    """
+
+    reason: Reason
+    message: str
+    metadata: tuple[tuple[str, str], ...] = ()
+    blocking: BlockingReason | None = None
+    rejections: tuple[tuple[Rejection, int], ...] = ()
+    missing_capabilities: tuple[str, ...] = ()
+    missing_labels: tuple[str, ...] = ()
+    retry_after_s: float | None = None

@@ -1,0 +1,42 @@
+"""A table that somebody else fills: for predictors that are slow, foreign, or in another process."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from scheduler_server.model.prediction import Prediction
+from scheduler_server.model.task import Task
+from scheduler_server.predictor import Predictor
+
+
+class PublishedPredictor:
+    """Answers from a published table; types not in it go to the built-in predictor behind it.
+
+    Each entry carries the second it was published at. A producer that hangs is an entry that grows old, and its age
+    counts as a failure where the prediction is used.
+    """
+
+    def __init__(self, name: str, behind: Predictor) -> None:
+        self.name = name
+        self._behind = behind
+        self._table: dict[str, Prediction] = {}
+
+    def publish(self, entries: Iterable[tuple[str, Prediction]]) -> None:
+        """Replace the entries of these task types."""
+        self._table.update(entries)
+
+    def predict(self, task: Task) -> Prediction:
+        """The published entry of the task's type."""
+        found = self._table.get(task.task_type)
+        return found if found is not None else self._behind.predict(task)
+
+    def observe(self, task: Task, duration_ms: float) -> None:
+        """Teach the predictor behind."""
+        self._behind.observe(task, duration_ms)
+
+    def state(self) -> Iterator[dict[str, Any]]:
+        """What the predictor behind knows."""
+        return self._behind.state()
+
+    def restore(self, record: dict[str, Any]) -> None:
+        """Give it back to the predictor behind."""
+        self._behind.restore(record)

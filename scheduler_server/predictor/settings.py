@@ -1,0 +1,47 @@
+"""Settings of the predictors."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+
+from scheduler_server.model.setting import setting
+
+LONGEST_MS = 365 * 86_400_000.0
+"""A year: what is said to last longer is a mistake of units."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictorSettings:
+    """How durations are predicted."""
+
+    strategy: str = setting("ema", "which predictor", choices=("ema",))
+    ema_alpha: float = setting(0.3, "weight of the newest duration in the moving average", above=0, maximum=1)
+    default_ms: float = setting(
+        5_000.0, "prediction for a type of which nothing is known", unit="ms", above=0, maximum=LONGEST_MS
+    )
+    type_defaults_ms: dict[str, float] = setting({}, "the same by task type", unit="ms")
+    category_defaults_ms: dict[str, float] = setting(
+        {}, "the same by task category, where the type has no default of its own", unit="ms"
+    )
+    max_types: int = setting(
+        100_000, "task types remembered; the least recently learned goes first", minimum=1, maximum=10_000_000
+    )
+    budget_ms: float = setting(
+        50.0, "prediction and scoring that take longer count as failures", unit="ms", above=0, maximum=60_000
+    )
+    stale_after_s: float = setting(
+        60.0, "a published prediction older than this counts as a failure", unit="s", above=0, maximum=86_400
+    )
+
+    def faults(self) -> Iterable[tuple[str, str]]:
+        """Defaults outside 0 to a year, as (field, message)."""
+        for field, table in (
+            ("type_defaults_ms", self.type_defaults_ms),
+            ("category_defaults_ms", self.category_defaults_ms),
+        ):
+            for name, value in table.items():
+                if not (isfinite(value) and 0 < value <= LONGEST_MS):
+                    yield (
+                        field,
+                        f"{name!r} must be above 0 and at most a year, {LONGEST_MS:.0f} (got {value:g})",
+                    )

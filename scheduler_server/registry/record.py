@@ -1,0 +1,159 @@
+"""Everything known of one worker."""
+
+from typing import TYPE_CHECKING, Any
+
+from scheduler_server.model.decision import Rejection
+from scheduler_server.model.worker import Accounting, Epoch, Health, Intent, Registration
+
+if TYPE_CHECKING:
+    from scheduler_server.registry.pool import Pool
+
+
+class WorkerRecord:
+    """One worker: who it is, what it last said, what was promised of it, and where it stands in the index.
+
+    A slotted object, not a row of arrays: an event reads and writes a dozen fields of one worker, and an attribute
+    costs a quarter of an array element. What is scanned over the whole fleet (last heartbeat, key) has a numpy column
+    besides, in the fleet and in the pool.
+
+    Invariants, kept by `Fleet.refresh` and `capacity`:
+      free = slots - occupied;  status is CANDIDATE exactly when its key in the pool is finite or the scorer failed;
+      for a tracked worker occupied = len(leases) + background.
+    """
+
+    __slots__ = (
+        "accounting",
+        "average",
+        "background",
+        "barred",
+        "boots",
+        "completed",
+        "connected",
+        "cordoned",
+        "cpu",
+        "degraded_by_load",
+        "depth_area",
+        "depth_departures",
+        "draining",
+        "dropped",
+        "epoch",
+        "failed",
+        "free",
+        "freshness",
+        "grants_since_sample",
+        "health",
+        "health_score",
+        "heartbeat_interval_s",
+        "heartbeats",
+        "intent",
+        "last_seen",
+        "last_seen_wall",
+        "last_used",
+        "leases",
+        "load",
+        "load_now",
+        "log_speed",
+        "mean_depth_prior",
+        "memory",
+        "occupied",
+        "occupied_at_sample",
+        "older_in_a_row",
+        "pool",
+        "pos",
+        "queue_depth",
+        "recent_grants",
+        "registered_at",
+        "registration",
+        "release_at",
+        "row",
+        "sampled_at",
+        "sequence",
+        "session",
+        "slots",
+        "specializations",
+        "speed",
+        "speed_group",
+        "speed_samples",
+        "status",
+        "timestamp_ms",
+        "worker_id",
+    )  # fmt: skip
+
+    def __init__(self, worker_id: str, registration: Registration, slots: int) -> None:
+        # Who it is.
+        self.worker_id = worker_id
+        self.registration = registration
+        self.specializations: frozenset[str] = frozenset(registration.specializations)
+        self.slots = slots
+        self.registered_at = 0.0  # wall seconds
+        # Its session. `boots` holds the boot ids that were superseded: their processes do not come back.
+        self.session: int | None = None
+        self.epoch = Epoch("", 0)
+        self.boots: tuple[str, ...] = ()
+        self.connected = False
+        self.heartbeat_interval_s = 0.0
+        # Its last sample.
+        self.cpu = 0.0
+        self.memory = 0.0
+        self.load = 0.0  # of the sample
+        self.queue_depth = 0
+        self.timestamp_ms = 0
+        self.sequence = 0
+        self.intent = Intent.WORK
+        self.last_seen = 0.0  # monotonic seconds
+        self.last_seen_wall = 0.0
+        self.heartbeats = 0
+        self.dropped = 0  # heartbeats out of order
+        self.older_in_a_row = 0
+        # What was promised of it: leases by id, oldest first.
+        self.accounting = Accounting.SAMPLED
+        self.leases: dict[str, Any] = {}
+        self.background = 0  # what queue_depth counts beyond its running list
+        self.occupied = 0
+        self.occupied_at_sample = 0
+        # Sampled accounting; see capacity.py.
+        self.sampled_at = 0.0
+        self.release_at = 0.0  # 0: nothing pending
+        self.depth_area = 0.0
+        self.depth_departures = 0.0
+        self.grants_since_sample = 0
+        self.recent_grants: list[float] = []
+        self.mean_depth_prior = 0.0
+        # What it did.
+        self.completed = 0
+        self.failed = 0
+        self.average = 0.0  # milliseconds, of successes; 0: none yet
+        self.log_speed = 0.0
+        self.speed_samples = 0
+        self.speed_group = 0
+        self.speed = 1.0
+        # Where it stands.
+        self.health = Health.HEALTHY
+        self.degraded_by_load = False
+        self.freshness = 1.0
+        self.health_score = 1.0
+        self.cordoned = False
+        self.draining = False
+        self.barred = Rejection.CANDIDATE  # what keeps it out whatever its slots
+        self.status = Rejection.CANDIDATE
+        self.free = slots
+        self.load_now = 0.0
+        self.last_used = 0  # grants of the fleet at its last one; for ties
+        # Where it is found.
+        self.row = -1
+        self.pool: Pool
+        self.pos = -1
+
+    @property
+    def success_rate(self) -> float:
+        """Share of its completions that succeeded; 1 while it has none."""
+        ended = self.completed + self.failed
+        return self.completed / ended if ended else 1.0
+
+    @property
+    def average_ms(self) -> float:
+        """Average duration of its successes, milliseconds; the default of 5 s while it has none."""
+        return self.average or DEFAULT_AVERAGE_MS
+
+
+DEFAULT_AVERAGE_MS = 5_000.0  # the specification's duration of the unknown

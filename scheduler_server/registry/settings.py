@@ -1,0 +1,109 @@
+"""Settings of the registry."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scheduler_server.model.setting import setting
+
+YEAR_S = 365 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """When a worker counts as healthy, degraded, unhealthy, and when it is forgotten."""
+
+    healthy_within_s: float = setting(
+        30.0, "a heartbeat at most this old is timely", unit="s", above=0, maximum=YEAR_S
+    )
+    unhealthy_after_s: float = setting(
+        30.0,
+        "silence after which a worker gets no tasks; between healthy_within_s and this it is degraded",
+        unit="s",
+        above=0,
+        maximum=YEAR_S,
+    )
+    remove_after_s: float = setting(
+        300.0,
+        "silence after which a worker is forgotten and its leases are lost",
+        unit="s",
+        above=0,
+        maximum=YEAR_S,
+    )
+    degraded_load: float = setting(
+        0.9,
+        "load from which a worker is degraded: a candidate, but after all healthy ones",
+        above=0,
+        maximum=1,
+    )
+    recovered_load: float = setting(
+        0.85, "load below which a worker degraded by load is healthy again", minimum=0, maximum=1
+    )
+    cpu_weight: float = setting(0.6, "weight of cpu in the load", minimum=0, maximum=1)
+    memory_weight: float = setting(0.4, "weight of memory in the load", minimum=0, maximum=1)
+    cleanup: bool = setting(True, "remove silent workers at all")
+    cleanup_interval_s: float = setting(
+        1.0, "how often silent workers are looked for", unit="s", minimum=0.05, maximum=3_600
+    )
+    heartbeat_min_s: float = setting(
+        1.0, "shortest heartbeat interval asked for", unit="s", minimum=0.05, maximum=3_600
+    )
+    heartbeat_max_s: float = setting(
+        10.0, "longest heartbeat interval asked for", unit="s", minimum=0.05, maximum=3_600
+    )
+    heartbeats_per_s: float = setting(
+        1_000.0, "heartbeats per second of the whole fleet that the interval aims at", above=0, maximum=1e6
+    )
+
+    def faults(self) -> Iterable[tuple[str, str]]:
+        """Contradictions between fields, as (field, message)."""
+        if self.unhealthy_after_s < self.healthy_within_s:
+            yield "unhealthy_after_s", f"must not be below healthy_within_s ({self.healthy_within_s:g})"
+        if self.remove_after_s < self.unhealthy_after_s:
+            yield "remove_after_s", f"must not be below unhealthy_after_s ({self.unhealthy_after_s:g})"
+        if self.recovered_load > self.degraded_load:
+            yield "recovered_load", f"must not be above degraded_load ({self.degraded_load:g})"
+        if self.heartbeat_max_s < self.heartbeat_min_s:
+            yield "heartbeat_max_s", f"must not be below heartbeat_min_s ({self.heartbeat_min_s:g})"
+        if self.heartbeat_max_s * 2 > self.unhealthy_after_s:
+            yield (
+                "heartbeat_max_s",
+                f"must be at most half of unhealthy_after_s ({self.unhealthy_after_s:g}), or one lost beat is silence",
+            )
+        if abs(self.cpu_weight + self.memory_weight - 1.0) > 1e-6:  # noqa: PLR2004 -- float32 noise
+            yield "memory_weight", f"must make 1 together with cpu_weight ({self.cpu_weight:g})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a worker has where it does not say."""
+
+    default_slots: int = setting(
+        5, "tasks at once on a worker that does not say", unit="tasks", minimum=1, maximum=10_000
+    )
+    max_workers: int = setting(
+        200_000, "workers known at once; one more is refused", minimum=1, maximum=10_000_000
+    )
+    type_specializations: dict[str, tuple[str, ...]] = setting(
+        {}, "specializations of workers that name a worker_type and no specializations of their own"
+    )
+    hand_over_s: float = setting(
+        1.0,
+        "time a granted task may take to show in a sampled worker's queue_depth",
+        unit="s",
+        minimum=0,
+        maximum=600,
+    )
+    lost_track_after_s: float = setting(
+        600.0,
+        "shortest time after which a lease nobody speaks of is taken as lost track",
+        unit="s",
+        above=0,
+        maximum=YEAR_S,
+    )
+    reconcile_grace_s: float = setting(
+        30.0,
+        "how long a lease may be missing from its worker's running list before its slot is freed",
+        unit="s",
+        minimum=0,
+        maximum=YEAR_S,
+    )

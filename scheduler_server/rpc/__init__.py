@@ -1,0 +1,18 @@
+"""How does the world talk to it?
+
+The wire: the only server code that knows grpc and protobuf. Messages are checked and turned into events of the core;
+effects of the core are turned into messages, journal entries and watched events. No decision is made here.
+
+    shell.py      owns the core: one event in, its effects carried out, timers armed
+    checks.py     every limit of the contract, and the list of faults of one message
+    decode.py     messages to events; what is wrong is told by field path, and changes nothing
+    encode.py     answers to messages
+    errors.py     the one table from reason to status code; rich details; what a fault tells (nothing)
+    schedule.py   ScheduleService: the unary calls
+    streams.py    ScheduleService.Schedule: one session per worker stream
+    admin.py      AdminService: what operators ask
+    health.py     grpc.health.v1 with List; reflection.py: v1 and v1alpha
+    server.py     the grpc.aio server with its options and all of the above
+
+May import: everything below it (storage, telemetry, assignment, ...), grpc, protobuf, scheduler_api.
+"""

@@ -1,0 +1,436 @@
+"""Messages to events. What is wrong is told by field path, all at once, and changes nothing.
+
+Most fields of most tasks are absent, and reading one costs 0.1 us whether it is there or not, so `task` reads the fields
+that every task has and asks for the others only when the message is longer than those explain.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from scheduler_api.v1 import schedule_service_pb2, task_pb2, worker_pb2
+from scheduler_server.assignment.events import Cancel, Connect, Heartbeat, ReportOutcome, Submit
+from scheduler_server.model.outcome import Outcome, OutcomeStatus
+from scheduler_server.model.task import (
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_PRIORITY,
+    Delivery,
+    Hints,
+    LossPolicy,
+    Task,
+)
+from scheduler_server.model.worker import (
+    Epoch,
+    Intent,
+    LeaseReport,
+    Registration,
+    ReportKind,
+    RunningLease,
+    Sample,
+)
+from scheduler_server.rpc import checks
+from scheduler_server.rpc.checks import Checker, Faults
+from scheduler_server.rpc.errors import NotSupported
+
+_REPORTABLE = frozenset(status.value for status in OutcomeStatus if status is not OutcomeStatus.LOST)
+_FULL = schedule_service_pb2.EXPLANATION_VIEW_FULL
+_MAX_TEXT = checks.MAX_TEXT
+
+
+def submit(request: schedule_service_pb2.AssignRequest, prefix: str = "") -> Submit:
+    """An AssignRequest; raises Faults, or NotSupported for what this version does not do yet."""
+    checker: Checker | None = None
+    message = request.task
+    task_id, task_type = message.task_id, message.task_type
+    tenant, category = message.tenant, message.category
+    if not (
+        0 < len(task_id) <= _MAX_TEXT
+        and task_id.isprintable()
+        and 0 < len(task_type) <= _MAX_TEXT
+        and task_type.isprintable()
+        and len(tenant) <= _MAX_TEXT
+        and tenant.isprintable()
+        and len(category) <= _MAX_TEXT
+        and category.isprintable()
+    ):
+        checker = Checker()
+        checker.text(f"{prefix}task.task_id", task_id, required=True)
+        checker.text(f"{prefix}task.task_type", task_type, required=True)
+        checker.text(f"{prefix}task.tenant", tenant)
+        checker.text(f"{prefix}task.category", category)
+    priority = message.priority
+    if 0.0 < priority <= 1.0:
+        priority = round(priority, 6)
+    elif not message.HasField("priority"):
+        priority = DEFAULT_PRIORITY
+    elif priority != 0.0:
+        checker = checker or Checker()
+        checker.share(f"{prefix}task.priority", priority)
+    required: tuple[str, ...] = tuple(message.required_capabilities)
+    if required:
+        if len(required) == 1 and 0 < len(required[0]) <= _MAX_TEXT and required[0].isprintable():
+            pass
+        else:
+            checker = checker or Checker()
+            required = checker.names(f"{prefix}task.required_capabilities", required)
+    task = Task(task_id=task_id, tenant=tenant, attempt=message.attempt or 1, task_type=task_type,
+                category=category, priority=priority, required=required)  # fmt: skip
+    rest = _rest(message)
+    if rest:
+        checker = checker or Checker()
+        task = _with_rest(task, message, prefix, checker)
+    if checker is not None:
+        checker.done()
+    delivery = request.delivery
+    if not delivery:
+        delivered = Delivery.CALLER
+    elif delivery in _DELIVERIES:
+        delivered = _DELIVERIES[delivery]
+    else:
+        raise Faults([checks.Fault(f"{prefix}delivery", f"has no meaning in Delivery (got {delivery})")])
+    view = request.view
+    if view and view not in _VIEWS:
+        raise Faults([checks.Fault(f"{prefix}view", f"has no meaning in ExplanationView (got {view})")])
+    if task.payload and delivered is Delivery.CALLER:
+        raise Faults([checks.Fault(f"{prefix}task.payload", "goes only with DELIVERY_STREAM")])
+    when_full = request.WhichOneof("when_full")
+    if when_full:
+        raise NotSupported(
+            f"{prefix}{when_full}", "waiting for a slot; leave it out and retry as RetryInfo says"
+        )
+    if task.slots > 1:
+        raise NotSupported(f"{prefix}task.slots", "tasks that take more than one slot")
+    if task.not_before is not None:
+        raise NotSupported(f"{prefix}task.not_before", "holding tasks back; ask when it is due")
+    return Submit(task, delivered, view == _FULL)
+
+
+# Everything that Task has beyond what `submit` reads by itself.
+_COMMON = frozenset(
+    {"task_id", "task_type", "tenant", "category", "priority", "required_capabilities", "attempt"}
+)
+
+
+def _rest(message: task_pb2.Task) -> bool:
+    return any(field.name not in _COMMON for field, _ in message.ListFields())
+
+
+def _with_rest(task: Task, message: task_pb2.Task, prefix: str, checker: Checker) -> Task:
+    """The fields that few tasks carry."""
+    at = f"{prefix}task."
+    payload = message.payload
+    if len(payload) > checks.MAX_PAYLOAD_BYTES:
+        checker.fault(
+            f"{at}payload", f"has {len(payload):,} bytes; the limit is {checks.MAX_PAYLOAD_BYTES:,}"
+        )
+    policy = checker.choice(
+        f"{at}loss_policy", message.loss_policy or LossPolicy.REPORT, _POLICIES, "LossPolicy"
+    )
+    checker.text(f"{at}user", message.user)
+    checker.text(f"{at}caller_choice", message.caller_choice)
+    slots = (
+        checker.count(f"{at}slots", message.slots, 1, checks.MAX_SLOTS) if message.HasField("slots") else 1
+    )
+    attempts = DEFAULT_MAX_ATTEMPTS
+    if message.HasField("max_attempts"):
+        attempts = checker.count(f"{at}max_attempts", message.max_attempts, 1, checks.MAX_ITEMS)
+    return task._replace(
+        excluded=checker.names(f"{at}excluded_workers", message.excluded_workers, checks.MAX_EXCLUDED),
+        labels=checker.pairs(f"{at}match_labels", message.match_labels.items()),
+        features=checker.numbers(f"{at}features", message.features.items(), negative=True),
+        resources=checker.numbers(
+            f"{at}requested_resources", message.requested_resources.items(), negative=False
+        ),
+        hints=_hints(message.hints, f"{at}hints", checker) if message.HasField("hints") else None,
+        not_before=_instant(message, "not_before", at, checker),
+        start_by=_instant(message, "start_by", at, checker),
+        loss_policy=LossPolicy(policy) if policy in _POLICIES else LossPolicy.REPORT,
+        payload=payload,
+        slots=slots,
+        user=message.user,
+        caller_choice=message.caller_choice,
+        max_attempts=attempts,
+    )
+
+
+def _hints(message: task_pb2.TaskHints, at: str, checker: Checker) -> Hints:
+    expected = None
+    if message.HasField("expected_duration"):
+        span = message.expected_duration
+        expected = (
+            checker.span_s(f"{at}.expected_duration", span.seconds, span.nanos, above_zero=True) * 1_000.0
+        )
+    return Hints(
+        expected,
+        message.description_length if message.HasField("description_length") else None,
+        message.dependencies if message.HasField("dependencies") else None,
+    )
+
+
+def _instant(message: Any, name: str, at: str, checker: Checker) -> float | None:
+    if not message.HasField(name):
+        return None
+    value = getattr(message, name)
+    return checker.instant_s(f"{at}{name}", value.seconds, value.nanos)
+
+
+def items(field: str, values: Sequence[Any]) -> None:
+    """A batch has 1 to 1,000 items."""
+    if not values:
+        raise Faults([checks.Fault(field, "is empty; send 1 to 1,000")])
+    if len(values) > checks.MAX_ITEMS:
+        raise Faults([checks.Fault(field, f"has {len(values):,} entries; the limit is {checks.MAX_ITEMS:,}")])
+
+
+# ---------------------------------------------------------------------- outcomes
+
+
+def report(message: schedule_service_pb2.OutcomeReport, prefix: str) -> ReportOutcome:
+    """One OutcomeReport."""
+    lease_id = message.lease_id
+    outcome = message.outcome
+    status = outcome.status
+    if 0 < len(lease_id) <= _MAX_TEXT and lease_id.isprintable() and status in _REPORTABLE:
+        span = outcome.duration
+        seconds, nanos = span.seconds, span.nanos
+        # The usual report: a success with a duration, and nothing to say about it.
+        if 0 <= seconds < checks.MAX_SPAN_S and 0 <= nanos <= 999_999_999 and status == _SUCCEEDED:  # noqa: PLR2004
+            duration_ms = seconds * 1e3 + nanos / 1e6
+            if duration_ms and not (outcome.error_message or outcome.error_kind or outcome.result):
+                return ReportOutcome(lease_id, Outcome(OutcomeStatus.SUCCEEDED, duration_ms))
+    checker = Checker()
+    checker.text(f"{prefix}lease_id", lease_id, required=True)
+    decoded = outcome_of(outcome, f"{prefix}outcome", checker)
+    checker.done()
+    return ReportOutcome(lease_id, decoded)
+
+
+_SUCCEEDED = OutcomeStatus.SUCCEEDED.value
+
+
+def outcome_of(message: task_pb2.Outcome, at: str, checker: Checker) -> Outcome:
+    """An Outcome, its faults noted."""
+    status = message.status
+    if status == OutcomeStatus.LOST:
+        checker.fault(f"{at}.status", "LOST is said by the server only")
+    elif not status:
+        checker.fault(f"{at}.status", "is required")
+    else:
+        checker.choice(f"{at}.status", status, _REPORTABLE, "OutcomeStatus")
+    duration_ms = None
+    if message.HasField("duration"):
+        duration_ms = (
+            checker.span_s(f"{at}.duration", message.duration.seconds, message.duration.nanos) * 1_000.0
+        )
+    if len(message.error_message) > checks.MAX_DETAIL:
+        checker.fault(
+            f"{at}.error_message",
+            f"has {len(message.error_message):,} characters; the limit is {checks.MAX_DETAIL:,}",
+        )
+    checker.text(f"{at}.error_kind", message.error_kind)
+    if len(message.result) > checks.MAX_PAYLOAD_BYTES:
+        checker.fault(
+            f"{at}.result", f"has {len(message.result):,} bytes; the limit is {checks.MAX_PAYLOAD_BYTES:,}"
+        )
+    return Outcome(
+        OutcomeStatus(status) if status in _REPORTABLE else OutcomeStatus.FAILED,
+        duration_ms,
+        message.error_message,
+        message.error_kind,
+        message.result,
+    )
+
+
+# ---------------------------------------------------------------------- tasks named
+
+
+def key(message: task_pb2.TaskKey, present: bool, at: str = "task") -> tuple[str, str, int]:
+    """Tenant, task id and attempt of a TaskKey."""
+    checker = Checker()
+    if not present:
+        checker.fault(at, "is required")
+    else:
+        checker.text(f"{at}.task_id", message.task_id, required=True)
+        checker.text(f"{at}.tenant", message.tenant)
+    checker.done()
+    return message.tenant, message.task_id, message.attempt
+
+
+def cancel(request: schedule_service_pb2.CancelTaskRequest) -> Cancel:
+    """A CancelTaskRequest."""
+    tenant, task_id, attempt = key(request.task, request.HasField("task"))
+    checker = Checker()
+    checker.text("lease_id", request.lease_id)
+    if len(request.reason) > checks.MAX_DETAIL:
+        checker.fault("reason", f"has {len(request.reason):,} characters; the limit is {checks.MAX_DETAIL:,}")
+    checker.done()
+    return Cancel(tenant, task_id, attempt, request.lease_id, request.reason)
+
+
+# ---------------------------------------------------------------------- heartbeats
+
+
+def connect(message: worker_pb2.WorkerHeartbeat, session: int, wall: float) -> Connect:
+    """A stream's first heartbeat."""
+    checker = Checker()
+    has_registration = message.HasField("registration")
+    if not message.worker_id and not has_registration:
+        checker.fault("worker_id", "is required, unless a registration asks the server to make one")
+    checker.text("worker_id", message.worker_id)
+    registration = _registration(message.registration, checker) if has_registration else None
+    epoch = None
+    if message.HasField("epoch"):
+        checker.text("epoch.boot_id", message.epoch.boot_id, required=True)
+        epoch = Epoch(message.epoch.boot_id, message.epoch.connection)
+        if not epoch.connection:
+            checker.fault("epoch.connection", "counts from 1")
+    sample = _sample(message, wall, checker)
+    checker.done()
+    return Connect(session, message.worker_id, epoch, registration, sample)
+
+
+def heartbeat(message: worker_pb2.WorkerHeartbeat, session: int, worker_id: str, wall: float) -> Heartbeat:
+    """A later heartbeat of the session of `worker_id`."""
+    cpu, memory, depth = message.cpu_usage, message.memory_usage, message.queue_depth
+    timestamp = message.timestamp_ms
+    same = message.worker_id == worker_id
+    if (
+        same
+        and 0.0 <= cpu <= 1.0
+        and 0.0 <= memory <= 1.0
+        and 0 <= depth <= checks.MAX_QUEUE_DEPTH
+        and 0 <= timestamp <= (wall + checks.MAX_CLOCK_AHEAD_S) * 1_000.0
+        and not message.HasField("registration")
+        and not message.reports
+        and not message.intent
+    ):
+        running = _running(message.running, None) if message.HasField("running") else None
+        if running is not None or not message.HasField("running"):
+            return Heartbeat(
+                session,
+                Sample(
+                    round(cpu, 6), round(memory, 6), depth, timestamp, message.sequence, Intent.WORK, running, (),
+                    message.probe_nonce, message.drain_id,
+                ),
+            )  # fmt: skip
+    checker = Checker()
+    if not same and message.worker_id:
+        checker.fault(
+            "worker_id", f"is {message.worker_id[:_MAX_TEXT]!r}, but this stream is that of {worker_id!r}"
+        )
+    registration = _registration(message.registration, checker) if message.HasField("registration") else None
+    sample = _sample(message, wall, checker)
+    checker.done()
+    return Heartbeat(session, sample, registration)
+
+
+def _sample(message: worker_pb2.WorkerHeartbeat, wall: float, checker: Checker) -> Sample:
+    timestamp = message.timestamp_ms
+    if timestamp < 0:
+        checker.fault("timestamp_ms", f"must not be negative (got {timestamp})")
+    elif timestamp > (wall + checks.MAX_CLOCK_AHEAD_S) * 1_000.0:
+        checker.fault(
+            "timestamp_ms", f"is more than a day in the future (got {timestamp}); it counts milliseconds"
+        )
+    intent = checker.choice("intent", message.intent or Intent.WORK, _INTENTS, "WorkerIntent")
+    if len(message.reports) > checks.MAX_ITEMS:
+        checker.fault("reports", f"has {len(message.reports):,} entries; the limit is {checks.MAX_ITEMS:,}")
+        reports: tuple[LeaseReport, ...] = ()
+    else:
+        reports = tuple(_report(each, f"reports[{at}]", checker) for at, each in enumerate(message.reports))
+    checker.text("probe_nonce", message.probe_nonce)
+    checker.text("drain_id", message.drain_id)
+    return Sample(
+        checker.share("cpu_usage", message.cpu_usage),
+        checker.share("memory_usage", message.memory_usage),
+        checker.count("queue_depth", message.queue_depth, 0, checks.MAX_QUEUE_DEPTH),
+        timestamp,
+        message.sequence,
+        Intent(intent) if intent in _INTENTS else Intent.WORK,
+        _running(message.running, checker) if message.HasField("running") else None,
+        reports,
+        message.probe_nonce,
+        message.drain_id,
+    )
+
+
+def _running(message: worker_pb2.RunningLeases, checker: Checker | None) -> tuple[RunningLease, ...] | None:
+    """A running list. Without a checker, None where anything is wrong with it, for the careful way to say what."""
+    leases = message.leases
+    if len(leases) > checks.MAX_LEASES:
+        if checker is None:
+            return None
+        checker.fault("running.leases", f"has {len(leases):,} entries; the limit is {checks.MAX_LEASES:,}")
+        return ()
+    listed = []
+    for at, lease in enumerate(leases):
+        lease_id = lease.lease_id
+        if not (0 < len(lease_id) <= _MAX_TEXT and lease_id.isprintable()):
+            if checker is None:
+                return None
+            checker.text(f"running.leases[{at}].lease_id", lease_id, required=True)
+        elapsed_ms = None
+        if lease.HasField("elapsed"):
+            span = lease.elapsed
+            if checker is not None:
+                elapsed_ms = (
+                    checker.span_s(f"running.leases[{at}].elapsed", span.seconds, span.nanos) * 1_000.0
+                )
+            elif 0 <= span.seconds <= checks.MAX_SPAN_S and 0 <= span.nanos <= 999_999_999:  # noqa: PLR2004
+                elapsed_ms = span.seconds * 1e3 + span.nanos / 1e6
+            else:
+                return None
+        listed.append(RunningLease(lease_id, elapsed_ms))
+    return tuple(listed)
+
+
+def _report(message: worker_pb2.LeaseReport, at: str, checker: Checker) -> LeaseReport:
+    checker.text(f"{at}.lease_id", message.lease_id, required=True)
+    fact = message.WhichOneof("fact")
+    if fact is None:
+        checker.fault(at, "says nothing: set acknowledged, started, finished, declined or returned")
+        return LeaseReport(message.lease_id, ReportKind.ACKNOWLEDGED)
+    if fact == "finished":
+        outcome = outcome_of(message.finished, f"{at}.finished", checker)
+        return LeaseReport(message.lease_id, ReportKind.FINISHED, outcome)
+    detail = ""
+    if fact == "declined":
+        detail = message.declined.reason
+        if len(detail) > checks.MAX_DETAIL:
+            checker.fault(
+                f"{at}.declined.reason", f"has {len(detail):,} characters; the limit is {checks.MAX_DETAIL:,}"
+            )
+    return LeaseReport(message.lease_id, ReportKind[fact.upper()], None, detail)
+
+
+def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> Registration:
+    at = "registration."
+    if message.HasField("calendar"):
+        raise NotSupported(f"{at}calendar", "working hours")
+    if message.HasField("prefetch") and message.prefetch:
+        raise NotSupported(f"{at}prefetch", "tasks staged on a worker beyond its slots")
+    for name, value in (
+        ("node", message.node),
+        ("worker_type", message.worker_type),
+        ("software", message.software),
+    ):
+        checker.text(f"{at}{name}", value)
+    slots = None
+    if message.HasField("max_concurrent_tasks"):
+        slots = checker.count(f"{at}max_concurrent_tasks", message.max_concurrent_tasks, 1, checks.MAX_SLOTS)
+    return Registration(
+        message.node,
+        checker.names(f"{at}capabilities", message.capabilities),
+        checker.names(f"{at}specializations", message.specializations),
+        message.worker_type,
+        slots,
+        checker.pairs(f"{at}labels", message.labels.items()),
+        message.accepts_tasks,
+        message.reports_outcomes,
+        message.software,
+    )
+
+
+_DELIVERIES: dict[int, Delivery] = {each.value: each for each in Delivery}
+_VIEWS: Iterable[int] = frozenset({1, 2})
+_POLICIES = frozenset(each.value for each in LossPolicy)
+_INTENTS = frozenset(each.value for each in Intent)

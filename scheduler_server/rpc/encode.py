@@ -1,0 +1,214 @@
+"""Answers to messages.
+
+Fields are set one by one: upb takes twice as long for the same message made by keyword arguments.
+"""
+
+from typing import Any
+
+from scheduler_api.v1 import decision_pb2, schedule_service_pb2, task_pb2, worker_pb2
+from scheduler_server.assignment import effects
+from scheduler_server.assignment.explanation import sentence
+from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.model.decision import Candidate, Decision, Explanation, Rejection, Term
+from scheduler_server.model.outcome import Outcome
+from scheduler_server.model.prediction import Prediction
+from scheduler_server.model.task import Task, TaskKey
+
+
+def set_instant(message: Any, seconds: float) -> None:
+    """Fill a Timestamp from wall seconds."""
+    whole = int(seconds)
+    message.seconds = whole
+    message.nanos = int((seconds - whole) * 1e9)
+
+
+def set_span(message: Any, seconds: float) -> None:
+    """Fill a Duration from seconds, not negative."""
+    whole = int(seconds)
+    message.seconds = whole
+    message.nanos = int((seconds - whole) * 1e9)
+
+
+def assigned(reply: effects.Reply) -> schedule_service_pb2.AssignResponse:
+    """The answer to Assign; the reply is no refusal."""
+    message = schedule_service_pb2.AssignResponse()
+    fill_assigned(message, reply)
+    return message
+
+
+def fill_assigned(message: schedule_service_pb2.AssignResponse, reply: effects.Reply) -> None:
+    """The same, into a message that exists."""
+    if reply.state is not None:
+        message.state = reply.state  # type: ignore[assignment] -- IntEnum of the same numbers
+    if reply.decision is not None:
+        decision(message.decision, reply.decision)
+    if reply.outcome is not None:
+        outcome(message.outcome, reply.outcome)
+    if reply.replayed:
+        message.replayed = True
+
+
+def task_key(message: task_pb2.TaskKey, key: TaskKey) -> None:
+    """Fill a TaskKey."""
+    message.task_id = key.task_id
+    message.attempt = key.attempt
+    if key.tenant:
+        message.tenant = key.tenant
+
+
+def terms(add: Any, values: tuple[Term, ...]) -> None:
+    """Add ScoreTerms."""
+    for name, value, weight in values:
+        add(name=name, value=value, weight=weight)
+
+
+def decision(message: decision_pb2.Decision, made: Decision) -> None:
+    """Fill a Decision."""
+    message.decision_id = made.decision_id
+    task_key(message.task, made.task)
+    message.lease_id = made.lease_id
+    message.worker_id = made.worker_id
+    message.predicted_wait_ms = made.wait_ms
+    message.predicted_duration_ms = made.duration_ms
+    message.score = made.score
+    terms(message.terms.add, made.terms)
+    message.source = made.source  # type: ignore[assignment] -- IntEnum of the same numbers
+    message.cause = made.cause  # type: ignore[assignment] -- IntEnum of the same numbers
+    message.scorer = made.scorer
+    message.policy_revision = made.policy_revision
+    message.server_incarnation = made.incarnation
+    message.reasoning = sentence(made)
+    set_instant(message.decided_at, made.decided_at)
+    if made.prediction is not None:
+        prediction(message.prediction, made.prediction)
+    if made.explanation is not None:
+        explanation(message.explanation, made.explanation)
+
+
+def prediction(message: decision_pb2.Prediction, made: Prediction) -> None:
+    """Fill a Prediction."""
+    message.point_ms = made.point_ms
+    message.mean_ms = made.mean_ms
+    message.p50_ms = made.p50_ms
+    message.p90_ms = made.p90_ms
+    message.confidence = made.confidence
+    message.sample_count = made.sample_count
+    message.key = made.key
+    message.predictor = made.predictor
+
+
+def explanation(message: decision_pb2.Explanation, made: Explanation) -> None:
+    """Fill an Explanation."""
+    for each in made.candidates:
+        candidate(message.candidates.add(), each)
+    message.candidate_count = made.candidate_count
+    for reason, count in made.rejections:
+        message.rejections.add(reason=reason.value, count=count)
+    if made.margin is not None:
+        message.margin = made.margin
+
+
+def candidate(message: decision_pb2.Candidate, made: Candidate) -> None:
+    """Fill a Candidate."""
+    message.worker_id = made.worker_id
+    if made.score is not None:
+        message.score = made.score
+    terms(message.terms.add, made.terms)
+    if made.rejection is not Rejection.CANDIDATE:
+        message.rejection = made.rejection.value
+    message.free_slots = made.free_slots
+    message.load = made.load
+    message.speed = made.speed
+    message.predicted_wait_ms = made.wait_ms
+    message.predicted_duration_ms = made.duration_ms
+
+
+def outcome(message: task_pb2.Outcome, made: Outcome) -> None:
+    """Fill an Outcome."""
+    message.status = made.status.value
+    if made.duration_ms is not None:
+        set_span(message.duration, made.duration_ms / 1_000.0)
+    message.error_message = made.error_message
+    message.error_kind = made.error_kind
+    message.result = made.result
+
+
+def task_status(message: schedule_service_pb2.TaskStatus, record: TaskRecord) -> None:
+    """Fill a TaskStatus."""
+    task_key(message.task, record.task.key)
+    message.state = record.state.value
+    message.task_type = record.task.task_type
+    decision(message.decision, record.decision)
+    if record.outcome is not None:
+        outcome(message.outcome, record.outcome)
+    for field, wall in (
+        (message.submitted_at, record.submitted_wall),
+        (message.placed_at, record.placed_wall),
+    ):
+        set_instant(field, wall)
+    if record.started_wall:
+        set_instant(message.started_at, record.started_wall)
+    if record.ended_wall:
+        set_instant(message.ended_at, record.ended_wall)
+
+
+def task(message: task_pb2.Task, asked: Task) -> None:
+    """Fill a Task, as the worker gets it."""
+    message.task_id = asked.task_id
+    message.attempt = asked.attempt
+    message.tenant = asked.tenant
+    message.task_type = asked.task_type
+    message.category = asked.category
+    message.priority = asked.priority
+    message.required_capabilities.extend(asked.required)
+    message.match_labels.update(asked.labels)
+    message.features.update(asked.features)
+    message.requested_resources.update(asked.resources)
+    message.loss_policy = asked.loss_policy.value
+    message.payload = asked.payload
+    message.user = asked.user
+    if asked.start_by is not None:
+        set_instant(message.start_by, asked.start_by)
+
+
+def directive(effect: Any, *, incarnation: str, unhealthy_after_s: float) -> worker_pb2.WorkerDirective:
+    """A directive from the effect that orders it."""
+    message = worker_pb2.WorkerDirective()
+    if isinstance(effect, effects.Acked):
+        ack = message.ack
+        if effect.sequence:
+            ack.sequence = effect.sequence
+        ack.timestamp_ms = effect.timestamp_ms
+        if effect.heartbeat_interval_s is not None:
+            set_span(ack.heartbeat_interval, effect.heartbeat_interval_s)
+        for lease_id, kind in effect.verdicts:
+            ack.verdicts.add(lease_id=lease_id, verdict=kind.value)
+        for lease_id, refusal in effect.refused:
+            ack.refused.add(lease_id=lease_id, reason=refusal.reason.value, message=refusal.message)
+    elif isinstance(effect, effects.Welcomed):
+        welcome = message.welcome
+        welcome.worker_id = effect.worker_id
+        set_span(welcome.heartbeat_interval, effect.heartbeat_interval_s)
+        welcome.server_incarnation = incarnation
+        welcome.protocol_version = 1
+        for lease_id, kind in effect.verdicts:
+            welcome.verdicts.add(lease_id=lease_id, verdict=kind.value)
+        welcome.epoch.boot_id = effect.boot_id
+        welcome.epoch.connection = effect.connection
+        set_span(welcome.unhealthy_after, unhealthy_after_s)
+    elif isinstance(effect, effects.HandOver):
+        run = message.run_task
+        run.lease_id = effect.decision.lease_id
+        task(run.task, effect.task)
+        set_span(run.ack_within, effect.ack_within_s)
+        run.decision_id = effect.decision.decision_id
+        set_span(run.predicted_duration, effect.decision.duration_ms / 1_000.0)
+    elif isinstance(effect, effects.Recall):
+        message.cancel.lease_id = effect.lease_id
+        message.cancel.reason = effect.reason
+    elif isinstance(effect, effects.Goodbye):
+        message.goodbye.reason = effect.reason.value
+        message.goodbye.message = effect.message
+        if effect.reconnect_after_s is not None:
+            set_span(message.goodbye.reconnect_after, effect.reconnect_after_s)
+    return message

@@ -1,0 +1,49 @@
+"""Server reflection, v1 and v1alpha: what grpcurl, grpcui and buf curl ask.
+
+grpcio-reflection serves v1alpha only. v1 has the same messages under another package name, byte for byte, so the same
+servicer answers both, and v1's descriptor is v1alpha's with the package renamed.
+"""
+
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+V1 = "grpc.reflection.v1.ServerReflection"
+V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
+
+
+def add_reflection(server: "grpc.aio.Server", services: list[str]) -> None:
+    """Let the server describe these services, and reflection itself."""
+    _describe_v1()
+    servicer: Any = ReflectionServicer([*services, V1, V1ALPHA])
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        tuple(
+            grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+            for name in (V1, V1ALPHA)
+        )
+    )
+
+
+def _describe_v1() -> None:
+    pool = descriptor_pool.Default()
+    renamed = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(renamed)
+    renamed.name = "grpc/reflection/v1/reflection.proto"
+    renamed.package = "grpc.reflection.v1"
+    old, new = ".grpc.reflection.v1alpha.", ".grpc.reflection.v1."
+    for message in renamed.message_type:
+        for field in message.field:
+            field.type_name = field.type_name.replace(old, new)
+    for service in renamed.service:
+        for method in service.method:
+            method.input_type = method.input_type.replace(old, new)
+            method.output_type = method.output_type.replace(old, new)
+    pool.AddSerializedFile(renamed.SerializeToString())

@@ -1,0 +1,186 @@
+"""ScheduleService.Schedule: one session per worker stream."""
+
+import asyncio
+import logging
+from collections import deque
+from itertools import count
+from typing import Any
+
+import grpc
+
+from scheduler_api.v1 import worker_pb2
+from scheduler_server.assignment import effects
+from scheduler_server.assignment.events import Disconnect
+from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.rpc import decode, encode
+from scheduler_server.rpc.checks import Faults
+from scheduler_server.rpc.errors import NotSupported, Refused, abort
+from scheduler_server.rpc.shell import Shell
+
+_LOG = logging.getLogger(__name__)
+
+FIRST_HEARTBEAT_S = 10.0
+"""A stream that says nothing for this long is ended: it holds memory and no worker."""
+
+MAX_OUTBOUND = 1_024
+"""Directives waiting for one worker. When one more comes the stream is ended: the worker does not read, so it could not
+be given a task either, and its reconnect is told what it missed. Acks do not count: a newer one stands for an older."""
+
+LAST_WORDS_S = 5.0
+"""Time for a goodbye to get through; then the stream is ended without it."""
+
+
+class Session:
+    """One stream. `outbound` holds what is to be sent; only the stream's handler writes, only its reader reads."""
+
+    __slots__ = ("closing", "error", "handler", "last_words", "number", "outbound", "wake", "worker_id")
+
+    def __init__(self, number: int, handler: "asyncio.Task[Any]") -> None:
+        self.number = number
+        self.handler = handler
+        self.worker_id = ""
+        self.outbound: deque[worker_pb2.WorkerDirective] = deque()
+        self.closing = False  # nothing more is read; the handler returns once it has written what there is
+        self.error: Faults | NotSupported | Refused | None = None
+        self.wake: asyncio.Future[None] | None = None
+        self.last_words: asyncio.TimerHandle | None = None
+
+    def rouse(self) -> None:
+        """Wake the handler: there is something to write, or to end."""
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
+
+    def close(self, error: Faults | NotSupported | Refused | None = None) -> None:
+        """End the stream, with an error or after what is still to be written."""
+        if self.closing:
+            return
+        self.closing = True
+        self.error = error
+        if error is not None:
+            self.outbound.clear()
+        self.last_words = asyncio.get_running_loop().call_later(LAST_WORDS_S, self.handler.cancel)
+        self.rouse()
+
+
+class WorkerStreams:
+    """All sessions.
+
+    Reading never waits for writing: a worker need not read what it is sent, and one that does not must neither stop
+    its own heartbeats from being heard nor hold up a decision.
+    """
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._numbers = count(1)
+        self._sessions: dict[int, Session] = {}
+        self._incarnation = shell.core.incarnation
+        self._unhealthy_after_s = shell.core.settings.health.unhealthy_after_s
+        self.draining = False
+        self.overflowed = 0
+        shell.sessions = self
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    async def Schedule(self, requests: Any, context: Any) -> None:
+        """One worker's stream, from its first heartbeat to its end."""
+        if self.draining:
+            await abort(context, Refusal(Reason.SERVER_DRAINING, "the server is going down; reconnect later"))
+        loop = asyncio.get_running_loop()
+        handler = asyncio.current_task()
+        assert handler is not None  # noqa: S101 -- grpc.aio runs every handler as a task
+        session = Session(next(self._numbers), handler)
+        self._sessions[session.number] = session
+        reader = loop.create_task(self._read(session, context))
+        outbound = session.outbound
+        try:
+            while True:
+                while outbound:
+                    await context.write(outbound.popleft())
+                if session.closing:
+                    break
+                session.wake = loop.create_future()
+                await session.wake
+        except (grpc.aio.BaseError, asyncio.InvalidStateError, grpc.RpcError):
+            session.error = None  # the stream is gone: nobody to tell
+        finally:
+            if session.last_words is not None:
+                session.last_words.cancel()
+            reader.cancel()
+            del self._sessions[session.number]
+            self._shell.handle(Disconnect(session.number))
+        if session.error is not None:
+            await abort(context, session.error)
+
+    # ------------------------------------------------------------------ from the worker
+
+    async def _read(self, session: Session, context: Any) -> None:
+        error: Faults | NotSupported | Refused | None = None
+        try:
+            async with asyncio.timeout(FIRST_HEARTBEAT_S):
+                message = await context.read()
+            if message is not grpc.aio.EOF:
+                wall = self._shell.now().wall
+                event = decode.connect(message, session.number, wall)
+                session.worker_id = event.worker_id
+                self._shell.handle(event)
+                await self._converse(session, context)
+        except TimeoutError:
+            error = Refused(
+                Refusal(
+                    Reason.STREAM_SILENT, f"no heartbeat within {FIRST_HEARTBEAT_S:g} s; send one at once"
+                )
+            )
+        except (Faults, NotSupported, Refused) as told:
+            error = told
+        except (grpc.aio.BaseError, asyncio.InvalidStateError, grpc.RpcError):
+            pass  # the stream is gone
+        except Exception:
+            _LOG.exception("the stream of worker %r failed", session.worker_id)
+            error = Refused(Refusal(Reason.INTERNAL, "a fault of the server; its log has the details"))
+        session.close(error)
+
+    async def _converse(self, session: Session, context: Any) -> None:
+        handle, now, number = self._shell.handle, self._shell.now, session.number
+        read, end = context.read, grpc.aio.EOF
+        while not session.closing:
+            message = await read()
+            if message is end:
+                return
+            handle(decode.heartbeat(message, number, session.worker_id, now().wall))
+
+    # ------------------------------------------------------------------ to the worker
+
+    def send(self, effect: Any) -> None:
+        """Queue what an effect orders. Called while an event is being handled, so it never waits."""
+        session = self._sessions.get(effect.session)
+        if session is None or session.closing:
+            return
+        kind = type(effect)
+        if kind is effects.SessionRefused:
+            session.close(Refused(effect.refusal))
+            return
+        outbound = session.outbound
+        directive = encode.directive(
+            effect, incarnation=self._incarnation, unhealthy_after_s=self._unhealthy_after_s
+        )
+        if kind is effects.Acked:
+            if outbound and outbound[-1].HasField("ack") and not outbound[-1].ack.refused:
+                outbound.pop()
+        elif kind is effects.Welcomed:
+            session.worker_id = effect.worker_id
+        elif len(outbound) >= MAX_OUTBOUND:
+            self.overflowed += 1
+            session.close(
+                Refused(
+                    Refusal(
+                        Reason.STREAM_SILENT, f"{MAX_OUTBOUND} directives were not read; read, and reconnect"
+                    )
+                )
+            )
+            return
+        outbound.append(directive)
+        if kind is effects.Goodbye:
+            session.close()
+        else:
+            session.rouse()
