@@ -35,7 +35,7 @@ def _health(argv: Sequence[str]) -> int:
     return health(argv)
 
 
-def _settings(argv: Sequence[str]) -> int:
+def _settings(_argv: Sequence[str]) -> int:
     from scheduler_server.config import render_markdown_table
     from scheduler_server.settings import Settings
 
@@ -43,7 +43,7 @@ def _settings(argv: Sequence[str]) -> int:
     return 0
 
 
-def _version(argv: Sequence[str]) -> int:
+def _version(_argv: Sequence[str]) -> int:
     from importlib.metadata import version
 
     packages = ("scheduler-server", "grpcio", "protobuf", "numpy")

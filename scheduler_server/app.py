@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import secrets
@@ -17,7 +16,7 @@ import grpc
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.events import Shutdown
 from scheduler_server.assignment.settings import CoreSettings
-from scheduler_server.assignment.state import lease_to_text, restore_lease
+from scheduler_server.assignment.state import lease_to_bytes, restore_lease
 from scheduler_server.model.clock import Now
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.ema import EmaPredictor
@@ -26,7 +25,7 @@ from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.server import ADMIN, SCHEDULE, add_services, make_server
 from scheduler_server.rpc.shell import Shell, system_now
-from scheduler_server.rpc.stores import Stores
+from scheduler_server.rpc.stores import JOURNAL, Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.scorer import Scorer
 from scheduler_server.scorer.capability import CapabilityScorer
@@ -48,7 +47,7 @@ SCORERS: dict[str, Callable[[CoreSettings], Scorer]] = {
     "weighted": lambda settings: WeightedScorer(settings.scorer),
     "capability": lambda settings: CapabilityScorer(settings.scorer),
     "specialist": lambda settings: SpecialistScorer(settings.scorer),
-    "earliest_finish": lambda settings: EarliestFinishScorer(),
+    "earliest_finish": lambda _settings: EarliestFinishScorer(),
 }
 PREDICTORS: dict[str, Callable[[CoreSettings], Predictor]] = {
     "ema": lambda settings: EmaPredictor(settings.predictor),
@@ -100,6 +99,7 @@ class App:
         self.shell: Shell
         self.calls: ScheduleCalls
         self.streams: WorkerStreams
+        self.admin: AdminCalls
 
     # ------------------------------------------------------------------ start
 
@@ -114,9 +114,9 @@ class App:
             self.shell = Shell(self.core, journal, self._now)
             self.calls = ScheduleCalls(self.shell)
             self.streams = WorkerStreams(self.shell)
-            admin = AdminCalls(self.shell, self.calls, self.streams, self.stores, self.settings)
+            self.admin = AdminCalls(self.shell, self.calls, self.streams, self.stores, self.settings)
             server = make_server(self.settings.server)
-            add_services(server, self.calls, self.streams, admin, self._health)
+            add_services(server, self.calls, self.streams, self.admin, self._health)
             self.address = self._bind(server)
             self._server = server
             await server.start()
@@ -124,9 +124,6 @@ class App:
             await self._close_stores()
             raise
         self.shell.start()
-        # What is here now stays: without this, every full collection would look at all of it again.
-        gc.collect()
-        gc.freeze()
         for service in ("", SCHEDULE, ADMIN):
             await self._health.set(service, SERVING)
         if self._snapshots is not None:
@@ -143,9 +140,7 @@ class App:
         except RuntimeError:
             bound = 0
         if not bound:
-            raise StartError(
-                f"server.listen: cannot listen on {listen}: the port is taken, or the address is not ours"
-            )
+            raise StartError(f"server.listen: cannot listen on {listen}: the port is taken, or the address is not ours")
         return f"{host}:{bound}"
 
     def _open_journal(self, path: Path | None) -> Any:
@@ -155,6 +150,7 @@ class App:
             self.stores.journal_backend = "memory"
         else:
             self.stores.journal_backend = "sqlite"
+            self.stores.journal_location = str(path / "journal.sqlite")
             try:
                 store = Journal.open(path / "journal.sqlite")
                 restored = store.load()
@@ -169,11 +165,11 @@ class App:
             try:
                 restore_lease(self.core, now, entry.body)
             except ValueError as error:
-                self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
+                self.stores.warn(f"journal entry {entry.id!r} was left out: {error}", JOURNAL)
         writer = JournalWriter(
             store,
-            encode=lease_to_text,
-            persisted=lambda sequence: None,  # nobody waits for a lease to be on disk: Assign does no I/O
+            encode=lease_to_bytes,
+            persisted=lambda _sequence: None,  # nobody waits for a lease to be on disk: Assign does no I/O
             loop=asyncio.get_running_loop(),
             restored=restored,
             flush_interval_s=self.settings.storage.journal_flush_s,
@@ -188,11 +184,14 @@ class App:
         file = SnapshotFile(path / "snapshot", format="scheduler-snapshot", version=_SNAPSHOT_VERSION)
         self._snapshots = SnapshotWriter(file, wall=time.time)
         self.stores.snapshots = self._snapshots
+        self.stores.snapshot_location = str(file.path)
+        self.stores.write_snapshot = self.write_snapshot
         try:
             content = file.read()
         except SnapshotError as error:
             self.stores.warn(f"the snapshot was not read: {error}")
             return
+        self.stores.snapshot_restored_at = content.created_at
         for warning in content.warnings:
             self.stores.warn(warning)
         faults = self.core.restore(self._now(), _records(content.records))
@@ -226,6 +225,7 @@ class App:
         self.calls.draining = self.streams.draining = True
         for service in ("", SCHEDULE, ADMIN):
             await self._health.set(service, NOT_SERVING)
+        self.admin.drain()
         self.shell.handle(Shutdown())
         if self._server is not None:
             await self._server.stop(grace)

@@ -37,9 +37,7 @@ class LogSettings:
     """How the server logs."""
 
     level: str = setting("info", "least severe level told", choices=("debug", "info", "warning", "error"))
-    format: str = setting(
-        "text", "one line of text or of JSON per record, on standard error", choices=("text", "json")
-    )
+    format: str = setting("text", "one line of text or of JSON per record, on standard error", choices=("text", "json"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,11 @@
-"""The decision. START READING HERE.
+r"""The decision. START READING HERE.
 
-One synchronous state machine with a single owner: events in, effects out. It awaits nothing, reads no clock and draws no
-random number, so a log of its events replays to the same effects byte for byte, and the simulator can run it on a
+One synchronous state machine with a single owner: events in, effects out. It awaits nothing, reads no clock and draws
+no random number, so a log of its events replays to the same effects byte for byte, and the simulator can run it on a
 virtual clock.
 
     task -> feasible workers -> prediction -> scores -> best -> lease -> decision
-                 \\_ any failure of predictor or scorer, or an open breaker -> round robin -> lease -> decision
+                 \_ any failure of predictor or scorer, or an open breaker -> round robin -> lease -> decision
 
 Read in this order:
 
@@ -19,6 +19,6 @@ Read in this order:
     state.py                what survives a restart, record by record
     recording.py            the event log, and its replay
 
-May import: registry, predictor, scorer, fallback, model, and numpy. Nothing with effects: no grpc, protobuf, redis, asyncio,
-time, random or os; import-linter holds that.
+May import: registry, predictor, scorer, fallback, model, and numpy. Nothing with effects: no grpc, protobuf, redis,
+asyncio, time, random or os; import-linter holds that.
 """

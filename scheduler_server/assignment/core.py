@@ -30,6 +30,7 @@ from scheduler_server.fallback.breaker import ALL, BreakerState, CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.task import TaskState
+from scheduler_server.model.worker import Health
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.published import PublishedPredictor
 from scheduler_server.registry import availability, capacity
@@ -83,7 +84,7 @@ class Scheduler:
             self.breaker,
             stopwatch,
             incarnation,
-            age=lambda record, now, out: self.link.age(record, now, out),
+            age=lambda record, now, out: self.link.age(record, now, out),  # noqa: PLW0108 -- link is made below
             watch_release=self._watch_release,
             watch_ack=self._watch_ack,
         )
@@ -109,7 +110,7 @@ class Scheduler:
             RemoveWorker: self.link.remove_by_order,
             Publish: self._publish,
             Shutdown: self.link.shutdown,
-            Tick: lambda now, event, out: None,
+            Tick: lambda _now, _event, _out: None,
         }
         # Timers: (when, tie, what it is for). A sampled worker's release and an offer's ack; both are checked against
         # their record when due, so an outdated one does nothing.
@@ -139,9 +140,11 @@ class Scheduler:
         monotonic = now.monotonic
         timers = self._timers
         while timers and timers[0][0] <= monotonic:
-            subject = heappop(timers)[2]
+            at, _, subject = heappop(timers)
             if isinstance(subject, WorkerRecord):
-                self._release(now, subject, out)
+                if at == subject.release_watched:
+                    subject.release_watched = 0.0
+                    self._release(now, subject, out)
             else:
                 self._ack_due(now, subject, out)
         if monotonic >= self._sweep_at:
@@ -160,6 +163,10 @@ class Scheduler:
         self._due = min(due, self._timers[0][0]) if self._timers else due
 
     def _watch_release(self, at: float, record: WorkerRecord) -> None:
+        # One timer per worker: every heartbeat moves its release, and each would leave a timer behind.
+        if record.release_watched and record.release_watched <= at:
+            return
+        record.release_watched = at
         heappush(self._timers, (at, next(self._tie), record))
         self._due = min(self._due, at)
 
@@ -171,8 +178,13 @@ class Scheduler:
 
     def _release(self, now: Now, record: WorkerRecord, out: list[Effect]) -> None:
         """A sampled worker is taken to have finished something."""
-        if record.row < 0 or not record.release_at or record.release_at > now.monotonic:
-            return  # gone, tracked by now, or moved: a later timer is for that
+        if record.row < 0 or not record.release_at:
+            return  # gone, or tracked by now
+        if record.health is Health.UNHEALTHY:
+            return  # what a silent worker does is not known: its next sample tells, or its removal
+        if record.release_at > now.monotonic:
+            self._watch_release(record.release_at, record)
+            return
         freed = capacity.release_due(record, now.monotonic, self.settings.predictor.default_ms / 1_000.0)
         if len(record.leases) > record.occupied:
             self.outcomes.presumed_over(now, record, len(record.leases) - record.occupied, out)
@@ -187,15 +199,13 @@ class Scheduler:
         if record.state is not TaskState.OFFERED:
             return
         worker = record.worker
-        if worker is not None:
+        if worker is not None and worker.session == record.offered_on:  # a session since then was never sent it
             within = self.settings.assignment.ack_within_s
-            self.link.fence(
-                now, worker, f"lease {record.lease_id} was not acknowledged within {within:g} s", out
-            )
+            self.link.fence(now, worker, f"lease {record.lease_id} was not acknowledged within {within:g} s", out)
         self.outcomes.lost(now, record, out)
 
     def _age_orphans(self, now: Now, out: list[Effect]) -> None:
-        """Leases from before a restart whose workers did not come back are lost, after the time that removes a worker."""
+        """Leases from before a restart whose workers did not come back are lost, as if the workers had been removed."""
         if not self.ledger.orphans:
             return
         if now.monotonic - self.started.monotonic <= self.settings.health.remove_after_s:
@@ -209,7 +219,8 @@ class Scheduler:
     # ------------------------------------------------------------------ small events
 
     def _report_outcome(self, now: Now, event: ReportOutcome, out: list[Effect]) -> None:
-        out.append(self.outcomes.report(now, event.lease_id, event.outcome, None, out))
+        lease_id, outcome = event
+        out.append(self.outcomes.report(now, lease_id, outcome, None, out))
 
     def _publish(self, now: Now, event: Publish, out: list[Effect]) -> None:
         if isinstance(self.predictor, PublishedPredictor):

@@ -84,14 +84,5 @@ class Tick(NamedTuple):
 
 
 Event: TypeAlias = (
-    Submit
-    | Cancel
-    | ReportOutcome
-    | Connect
-    | Heartbeat
-    | Disconnect
-    | RemoveWorker
-    | Publish
-    | Shutdown
-    | Tick
+    Submit | Cancel | ReportOutcome | Connect | Heartbeat | Disconnect | RemoveWorker | Publish | Shutdown | Tick
 )

@@ -1,4 +1,4 @@
-"""The decision rendered: rejections by reason, candidates, the sentence. The record is the decision; this only tells it."""
+"""The decision rendered: rejections by reason, candidates, the sentence. The decision is the record; this tells it."""
 
 from math import isfinite
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.settings import CoreSettings
-from scheduler_server.model.decision import Candidate, Cause, Decision, Explanation, Rejection, Source
+from scheduler_server.model.decision import Candidate, Cause, Decision, Explanation, Rejection, Source, Term
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import BlockingReason, Delivery, Task
@@ -64,8 +64,7 @@ def nobody(
         return _later(Reason.NO_WORKERS, "no worker is registered yet", about, counts, 1.0)
     if able <= excluded:
         capabilities = sorted(
-            eligible.required
-            - frozenset().union(*(pool.profile.capabilities for pool in fleet.pools if pool.members))
+            eligible.required - frozenset().union(*(pool.profile.capabilities for pool in fleet.pools if pool.members))
         )
         carried = (
             {label for record in fleet.records.values() for label in record.registration.labels}
@@ -103,14 +102,8 @@ def nobody(
     return _later(Reason.NO_FREE_SLOT, f"no free slot: {said}", about, counts, wait_s)
 
 
-def _later(
-    reason: Reason, message: str, about: list[tuple[str, str]], counts: Counts, retry_after_s: float
-) -> Refusal:
-    blocking = (
-        BlockingReason.NO_FREE_SLOT
-        if reason is Reason.NO_FREE_SLOT
-        else BlockingReason.NO_ELIGIBLE_WORKER_NOW
-    )
+def _later(reason: Reason, message: str, about: list[tuple[str, str]], counts: Counts, retry_after_s: float) -> Refusal:
+    blocking = BlockingReason.NO_FREE_SLOT if reason is Reason.NO_FREE_SLOT else BlockingReason.NO_ELIGIBLE_WORKER_NOW
     retry = max(_SHORTEST_RETRY_S, min(_LONGEST_RETRY_S, retry_after_s))
     return Refusal(reason, message, tuple(about), blocking, counts, retry_after_s=retry)
 
@@ -187,7 +180,8 @@ def _leading(
 def candidate(record: WorkerRecord, scorer: Scorer, task: Task, point_ms: float) -> Candidate:
     """One worker as an explanation shows it."""
     duration_ms = point_ms / record.speed
-    value, terms = None, ()
+    value: float | None = None
+    terms: tuple[Term, ...] = ()
     try:
         value, terms = scorer.score(record, task, 0.0, duration_ms)
     except Exception:  # noqa: BLE001 -- an explanation must not fail because a plug-in does
@@ -213,22 +207,29 @@ def sentence(decision: Decision) -> str:
     if prediction is None:
         basis = "no prediction"
     elif prediction.sample_count:
-        basis = f"{decision.duration_ms:.0f} ms predicted by {prediction.predictor} from {prediction.sample_count} of {prediction.key}"
+        learned = f"{prediction.predictor} from {prediction.sample_count} of {prediction.key}"
+        basis = f"{decision.duration_ms:.0f} ms predicted by {learned}"
     else:
         basis = f"{decision.duration_ms:.0f} ms assumed ({prediction.key})"
     tier = ", degraded, since no healthy worker is free" if decision.degraded else ""
-    if decision.source is Source.PREDICTED:
-        terms = " + ".join([f"{weight:g} x {name} {value:.3f}" for name, value, weight in decision.terms])
-        of = (
-            "the only candidate"
-            if decision.cause is Cause.ONLY_CANDIDATE
-            else f"best of {decision.candidates}"
-        )
-        return (
-            f"{decision.worker_id}: {of} by {decision.scorer} {decision.score:.3f} = {terms}{tier}; {basis}"
-        )
-    return f"{decision.worker_id}: next in turn, {_CAUSES[decision.cause]}{tier}; {basis}"
+    if decision.source is not Source.PREDICTED:
+        return f"{decision.worker_id}: next in turn, {_CAUSES[decision.cause]}{tier}; {basis}"
+    terms = decision.terms
+    key = (decision.scorer, *[weight for _, _, weight in terms])
+    formula = _FORMULAS.get(key)
+    if formula is None:
+        formula = " + ".join([f"{weight:g} x {name} %.3f" for name, _, weight in terms])
+        if len(_FORMULAS) < _MOST_FORMULAS:
+            _FORMULAS[key] = formula
+    sum_of_terms = formula % tuple([value for _, value, _ in terms])
+    of = "the only candidate" if decision.cause is Cause.ONLY_CANDIDATE else f"best of {decision.candidates}"
+    return f"{decision.worker_id}: {of} by {decision.scorer} {decision.score:.3f} = {sum_of_terms}{tier}; {basis}"
 
+
+_FORMULAS: dict[tuple[object, ...], str] = {}
+"""Each scorer's sum, with room for the values: formatting the weights anew would take as long as the rest."""
+
+_MOST_FORMULAS = 256
 
 _CAUSES = {
     Cause.PREDICTOR_ERROR: "because the predictor failed",

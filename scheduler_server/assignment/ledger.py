@@ -8,7 +8,8 @@ from scheduler_server.model.outcome import Outcome
 from scheduler_server.model.task import Delivery, Task, TaskState
 from scheduler_server.registry.record import WorkerRecord
 
-_LIVE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLEDGED, TaskState.STARTED})
+_FORGOTTEN_AT_ONCE = 4
+"""Ended tasks forgotten per one that ends: more than one, so that what is kept shrinks to its limits."""
 
 
 class TaskRecord:
@@ -19,9 +20,11 @@ class TaskRecord:
     `*_at` without a suffix are monotonic seconds, `*_wall` wall seconds; 0 means not yet.
     """
 
-    __slots__ = ("decision", "delivery", "ended_at", "ended_wall", "expires_at", "granted_at", "lease_id",
-                 "missing_since", "outcome", "placed_wall", "previous", "started_at", "started_wall", "state",
-                 "submitted_wall", "task", "taught", "worker", "worker_id")  # fmt: skip
+    __slots__ = (
+        "decision", "delivery", "ended_at", "ended_wall", "expires_at", "granted_at", "lease_id", "live",
+        "missing_since", "offered_on", "outcome", "placed_wall", "previous", "reported", "started_at", "started_wall",
+        "state", "submitted_wall", "task", "taught", "worker", "worker_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,21 +44,18 @@ class TaskRecord:
         self.state = TaskState.OFFERED if delivery is Delivery.STREAM else TaskState.PLACED
         self.granted_at = granted_at
         self.expires_at = expires_at
-        self.submitted_wall = decision.decided_at
-        self.placed_wall = decision.decided_at
+        self.submitted_wall = self.placed_wall = decision.decided_at
         self.started_at = 0.0
         self.started_wall = 0.0
         self.ended_at = 0.0
         self.ended_wall = 0.0
+        self.live = True  # does it hold a slot?
         self.missing_since = 0.0
+        self.offered_on: int | None = None  # the session that was sent it
         self.outcome: Outcome | None = None
+        self.reported = False  # has somebody said how it ended?
         self.taught = False
         self.previous: TaskRecord | None = None  # the attempt before
-
-    @property
-    def live(self) -> bool:
-        """Does it hold a slot?"""
-        return self.state in _LIVE
 
     def __repr__(self) -> str:
         return f"<{self.lease_id} {self.task.key!r} on {self.worker_id} {self.state.name}>"
@@ -93,7 +93,10 @@ class Ledger:
         """Keep an ended attempt for a while, and forget those kept long enough."""
         ended = self._ended
         ended.append(record)
-        while ended and (len(ended) > self._kept or now - ended[0].ended_at > self._kept_s):
+        # A few at a time: after a burst and a long rest, all of it at once would stall the loop.
+        for _ in range(_FORGOTTEN_AT_ONCE):
+            if not ended or (len(ended) <= self._kept and now - ended[0].ended_at <= self._kept_s):
+                return
             self._forget(ended.popleft())
 
     def age(self, now: float) -> None:

@@ -171,9 +171,7 @@ class Link:
         self.sessions.pop(record.session, None)
         message = "a newer session of this worker has taken over"
         out.append(Goodbye(record.session, GoodbyeReason.SUPERSEDED, message, None))
-        out.append(
-            Published(self._make_event(now, FleetEventKind.WORKER_SUPERSEDED, record.worker_id, message))
-        )
+        out.append(Published(self._make_event(now, FleetEventKind.WORKER_SUPERSEDED, record.worker_id, message)))
         record.session = None
 
     def disconnect(self, now: Now, event: Disconnect, out: list[Effect]) -> None:
@@ -202,14 +200,12 @@ class Link:
 
     def shutdown(self, now: Now, event: Shutdown, out: list[Effect]) -> None:
         """Say goodbye to every worker; they keep what runs, and come back."""
-        for session in list(self.sessions):
-            out.append(Goodbye(session, event.reason, "the server is going down", _RECONNECT_AFTER_S))
+        message = "the server is going down"
+        out.extend(Goodbye(session, event.reason, message, _RECONNECT_AFTER_S) for session in self.sessions)
 
     # ------------------------------------------------------------------ registration
 
-    def _register(
-        self, now: Now, worker_id: str, registration: Registration | None, out: list[Effect]
-    ) -> WorkerRecord:
+    def _register(self, now: Now, worker_id: str, registration: Registration | None, out: list[Effect]) -> WorkerRecord:
         registration = registration or Registration(explicit=False)
         record = WorkerRecord(worker_id, registration, registration.slots or self._worker.default_slots)
         record.specializations = self._specializations(registration)
@@ -230,9 +226,7 @@ class Link:
                     now,
                     FleetEventKind.WORKER_REGISTERED,
                     worker_id,
-                    f"{record.slots} slots"
-                    if registration.explicit
-                    else f"by heartbeat, {record.slots} slots",
+                    f"{record.slots} slots" if registration.explicit else f"by heartbeat, {record.slots} slots",
                 )
             )
         )
@@ -240,8 +234,7 @@ class Link:
 
     def _specializations(self, registration: Registration) -> frozenset[str]:
         return frozenset(
-            registration.specializations
-            or self._worker.type_specializations.get(registration.worker_type, ())
+            registration.specializations or self._worker.type_specializations.get(registration.worker_type, ())
         )
 
     def _change(self, now: Now, record: WorkerRecord, registration: Registration, out: list[Effect]) -> None:
@@ -276,6 +269,11 @@ class Link:
         if record is None:
             return  # the session was superseded or fenced; its stream is being ended
         if record.row < 0:  # removed after a long silence, on a stream that never broke
+            if record.worker_id in self._fleet.records:  # and another stream has come in its name since
+                del self.sessions[event.session]
+                message = "a newer session of this worker has taken over"
+                out.append(Goodbye(event.session, GoodbyeReason.SUPERSEDED, message, None))
+                return
             record = self._returned(now, record, event, out)
         if event.registration is not None:
             self._change(now, record, event.registration, out)
@@ -330,7 +328,7 @@ class Link:
             self._outcomes.track(now, record, out)
         if record.accounting is Accounting.TRACKED:
             capacity.tracked(record, listed, sample.queue_depth)
-            if listed is None and record.leases:
+            if listed is None and record.occupied > sample.queue_depth:
                 self._expire(now, record, sample.queue_depth, out)
         else:
             capacity.sampled(record, sample, monotonic, self._worker.hand_over_s, self._prior_s)
@@ -369,7 +367,7 @@ class Link:
         """Its age is 0 again."""
         ageing = self._ageing
         self._fleet.band_changes_at(record, now.monotonic + ageing.first_ends)
-        if record.freshness != 1.0 or record.health is Health.UNHEALTHY or record.barred:
+        if record.freshness != 1.0 or record.health_score != 1.0 or record.health is Health.UNHEALTHY or record.barred:
             self.age(record, now, out)
         else:
             health = health_of(record, ageing.first)
@@ -412,12 +410,12 @@ class Link:
             if draining:
                 out.append(
                     Published(
-                        self._make_event(
-                            now, FleetEventKind.WORKER_DRAINING, record.worker_id, "by its own wish"
-                        )
+                        self._make_event(now, FleetEventKind.WORKER_DRAINING, record.worker_id, "by its own wish")
                     )
                 )
             record.barred = barred_by(record, self._floor)
+            if draining and not record.leases:
+                self._outcomes.drained(now, record, out)
 
     # ------------------------------------------------------------------ leases told of
 
@@ -457,18 +455,16 @@ class Link:
 
     def _expire(self, now: Now, record: WorkerRecord, queue_depth: int, out: list[Effect]) -> None:
         """Leases nobody spoke of for long: their slots are held until a sample shows them free."""
-        while record.leases and record.occupied > queue_depth:
-            lease = record.leases[next(iter(record.leases))]
-            if lease.expires_at > now.monotonic:
+        for lease in list(record.leases.values()):
+            if record.occupied <= queue_depth:
                 return
-            self._lost_track(now, lease, f"nobody spoke of it, and the worker has {queue_depth} tasks", out)
+            if lease.expires_at <= now.monotonic:
+                self._lost_track(now, lease, f"nobody spoke of it, and the worker has {queue_depth} tasks", out)
 
     def _lost_track(self, now: Now, lease: TaskRecord, why: str, out: list[Effect]) -> None:
         out.append(
             Published(
-                self._make_event(
-                    now, FleetEventKind.LEASE_LOST_TRACK, lease.worker_id, f"{lease.lease_id}: {why}"
-                )
+                self._make_event(now, FleetEventKind.LEASE_LOST_TRACK, lease.worker_id, f"{lease.lease_id}: {why}")
             )
         )
         self._outcomes.lost(now, lease, out)
@@ -478,7 +474,8 @@ class Link:
     def age(self, record: WorkerRecord, now: Now, out: list[Effect]) -> None:
         """Make a worker's health say what its silence, stream and load say."""
         band = self._ageing.band(now.monotonic - record.last_seen)
-        self._fleet.band_changes_at(record, record.last_seen + band.ends)
+        # The age is a difference and its end a sum: near 0, rounding could put that end before now.
+        self._fleet.band_changes_at(record, max(now.monotonic, record.last_seen + band.ends))
         record.freshness = band.freshness
         record.health_score = band.health_score
         before = record.health
@@ -574,14 +571,10 @@ class Link:
             out.append(RemoveReply(0, refusal))
             return
         session = record.session
-        lost = self.remove(
-            now, record, f"by an operator: {event.reason}" if event.reason else "by an operator", out
-        )
+        lost = self.remove(now, record, f"by an operator: {event.reason}" if event.reason else "by an operator", out)
         if session is not None:
             self.sessions.pop(session, None)
-            out.append(
-                Goodbye(session, GoodbyeReason.REMOVED, event.reason or "removed by an operator", None)
-            )
+            out.append(Goodbye(session, GoodbyeReason.REMOVED, event.reason or "removed by an operator", None))
         out.append(RemoveReply(lost))
 
 

@@ -15,6 +15,7 @@ from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.making import make
 from scheduler_server.model.outcome import Outcome, OutcomeResult, OutcomeStatus
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import TaskState
@@ -28,6 +29,8 @@ from scheduler_server.registry.speed import learn_speed
 
 _SPEED_SAMPLES = 3
 """Outcomes behind a prediction before it says anything about a worker's speed: the first ones are the default's."""
+
+_FINISHED, _SUCCEEDED = TaskState.FINISHED, OutcomeStatus.SUCCEEDED
 
 MakeEvent = Callable[..., FleetEvent]
 
@@ -44,7 +47,7 @@ class Outcomes:
         self._placement = placement
         self._make_event = make_event
         self.learn_failures = 0
-        self.by_status: dict[OutcomeStatus, int] = {}
+        self._ended_as = [0] * (max(OutcomeStatus) + 1)
 
     # ------------------------------------------------------------------ told
 
@@ -54,9 +57,7 @@ class Outcomes:
         """A worker (`worker_id`) or the queue service (None) says how a task ended."""
         record = self._ledger.leases.get(lease_id)
         if record is None:
-            return _refused(
-                Reason.LEASE_UNKNOWN, f"lease {lease_id!r} is not known, or no longer kept", lease_id
-            )
+            return _refused(Reason.LEASE_UNKNOWN, f"lease {lease_id!r} is not known, or no longer kept", lease_id)
         if worker_id is not None and worker_id != record.worker_id:
             return _refused(
                 Reason.LEASE_OF_ANOTHER_WORKER, f"lease {lease_id!r} is not of worker {worker_id!r}", lease_id
@@ -67,11 +68,19 @@ class Outcomes:
                 self._track(now, worker, out)
             if worker_id is not None and not record.started_at:
                 self.started(now, record)
-            self._end(now, record, TaskState.FINISHED, outcome, out)
+            record.reported = True
+            self._end(now, record, _FINISHED, outcome, out)
             return _ACCEPTED
-        if record.outcome is not None and record.outcome.status is not OutcomeStatus.LOST:
+        if record.reported:
             return _DUPLICATE
-        self._learn(now, record, outcome)  # a late outcome teaches, and releases nothing
+        record.reported = True  # a late outcome teaches, and releases nothing
+        late = self._fleet.records.get(record.worker_id)
+        if late is not None and late.accounting is Accounting.SAMPLED:
+            self._track(now, late, out)
+        if outcome.status is _SUCCEEDED:
+            self._learn(record, outcome, late)
+            if late is not None:
+                self._fleet.refresh(late)  # its average and speed may have moved
         record.outcome = outcome
         return _LATE
 
@@ -111,9 +120,7 @@ class Outcomes:
         record = self._ledger.find(event.tenant, event.task_id, event.attempt or 1)
         about = (("task_id", event.task_id), ("attempt", str(event.attempt or 1)))
         if record is None:
-            refusal = Refusal(
-                Reason.TASK_UNKNOWN, f"task {event.task_id!r} is not known, or no longer kept", about
-            )
+            refusal = Refusal(Reason.TASK_UNKNOWN, f"task {event.task_id!r} is not known, or no longer kept", about)
             out.append(CancelReply(None, False, refusal))
         elif event.lease_id and event.lease_id != record.lease_id:
             refusal = Refusal(
@@ -145,21 +152,32 @@ class Outcomes:
             record = worker.leases[next(iter(worker.leases))]
             del worker.leases[record.lease_id]
             self._close(now, record, TaskState.FINISHED, None, out)
+        if worker.draining and not worker.leases:
+            self.drained(now, worker, out)
 
-    def _end(
-        self, now: Now, record: TaskRecord, state: TaskState, outcome: Outcome, out: list[Effect]
-    ) -> None:
+    def drained(self, now: Now, worker: WorkerRecord, out: list[Effect]) -> None:
+        """A draining worker holds nothing any more."""
+        out.append(Published(self._make_event(now, FleetEventKind.WORKER_DRAINED, worker.worker_id)))
+
+    def _end(self, now: Now, record: TaskRecord, state: TaskState, outcome: Outcome, out: list[Effect]) -> None:
         worker = record.worker
         self._close(now, record, state, outcome, out)
+        succeeded = outcome.status is _SUCCEEDED
         if worker is not None:
             worker.leases.pop(record.lease_id, None)
-            capacity.released(worker)
-            if state is TaskState.FINISHED:
-                self._count(worker, outcome)
-            self._learn(now, record, outcome)
+            if worker.occupied > 0:
+                worker.occupied -= 1
+            if succeeded:
+                worker.completed += 1
+                self._learn(record, outcome, worker)
+            elif state is _FINISHED and outcome.status is not OutcomeStatus.CANCELLED:
+                worker.failed += 1
             self._fleet.refresh(worker)
+            if worker.draining and not worker.leases:
+                self.drained(now, worker, out)
         else:
-            self._learn(now, record, outcome)
+            if succeeded:
+                self._learn(record, outcome, None)
             self._forget_orphan(record)
         self._placement.slot_freed(outcome.duration_ms)
 
@@ -167,14 +185,14 @@ class Outcomes:
         self, now: Now, record: TaskRecord, state: TaskState, outcome: Outcome | None, out: list[Effect]
     ) -> None:
         record.state = state
+        record.live = False
         record.outcome = outcome
-        record.ended_at = now.monotonic
-        record.ended_wall = now.wall
+        record.ended_at, record.ended_wall = now
         record.worker = None
         if outcome is not None:
-            self.by_status[outcome.status] = self.by_status.get(outcome.status, 0) + 1
-        self._ledger.ended(record, now.monotonic)
-        out.append(Ended(record))
+            self._ended_as[outcome.status] += 1
+        self._ledger.ended(record, record.ended_at)
+        out.append(make(Ended, (record,)))
 
     def _forget_orphan(self, record: TaskRecord) -> None:
         waiting = self._ledger.orphans.get(record.worker_id)
@@ -183,37 +201,30 @@ class Outcomes:
 
     # ------------------------------------------------------------------ learned
 
-    @staticmethod
-    def _count(worker: WorkerRecord, outcome: Outcome) -> None:
-        if outcome.status is OutcomeStatus.SUCCEEDED:
-            worker.completed += 1
-            if outcome.duration_ms is not None:
-                worker.average += (outcome.duration_ms - worker.average) / worker.completed
-        elif outcome.status is not OutcomeStatus.CANCELLED:
-            worker.failed += 1
-
-    def _learn(self, now: Now, record: TaskRecord, outcome: Outcome) -> None:
-        """Teach predictor and speed, once, from a success whose duration somebody measured."""
-        duration_ms = outcome.duration_ms
-        if (
-            outcome.status is not OutcomeStatus.SUCCEEDED
-            or duration_ms is None
-            or not 0.0 < duration_ms <= LONGEST_MS
-            or record.taught
-        ):
+    def _learn(self, record: TaskRecord, success: Outcome, worker: WorkerRecord | None) -> None:
+        """Teach average, predictor and speed, once, from a success whose duration somebody measured."""
+        duration_ms = success.duration_ms
+        if duration_ms is None or record.taught or not 0.0 < duration_ms <= LONGEST_MS:
             return
         record.taught = True
-        worker = self._fleet.records.get(record.worker_id)
         speed = 1.0
         if worker is not None:
+            # Successes that nobody measured count as completed, so the first measured one sets the average.
+            share = 1.0 / max(worker.completed, 1) if worker.average else 1.0
+            worker.average += (duration_ms - worker.average) * share
             speed = worker.speed
             prediction = record.decision.prediction
             if prediction is not None and prediction.sample_count >= _SPEED_SAMPLES:
                 learn_speed(worker, prediction.point_ms, duration_ms)
         try:
-            self._predictor.observe(record.task, duration_ms * speed)
+            self._predictor.observe(record.task, min(LONGEST_MS, duration_ms * speed))
         except Exception:  # noqa: BLE001 -- a predictor is a plug-in: an outcome counts even where it teaches nothing
             self.learn_failures += 1
+
+    @property
+    def by_status(self) -> dict[OutcomeStatus, int]:
+        """Tasks ended, by how."""
+        return {status: self._ended_as[status] for status in OutcomeStatus if self._ended_as[status]}
 
 
 def _refused(reason: Reason, message: str, lease_id: str) -> OutcomeReply:

@@ -1,7 +1,7 @@
-"""The decision itself.
+r"""The decision itself.
 
     known? -> feasible workers -> prediction -> score -> lease          (predicted)
-                     \\_ any failure, or an open breaker -> round robin -> lease   (fallback)
+                     \_ any failure, or an open breaker -> round robin -> lease   (fallback)
 
 Nothing here awaits: between reading the fleet and taking the lease the fleet cannot change.
 """
@@ -17,11 +17,12 @@ from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.fallback import round_robin
 from scheduler_server.fallback.breaker import ALL, CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
-from scheduler_server.model.decision import Cause, Decision, Rejection, Score, Source
+from scheduler_server.model.decision import Cause, Decision, Explanation, Rejection, Score, Source
+from scheduler_server.model.making import make
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import Delivery, Task, TaskKey, TaskState
-from scheduler_server.model.worker import Health
+from scheduler_server.model.worker import Accounting, Health
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.settings import LONGEST_MS
 from scheduler_server.registry import capacity
@@ -31,7 +32,7 @@ from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.scorer import Scorer
 
 _NO_SCORE = Score(0.0, ())
-_CANDIDATE, _HEALTHY = Rejection.CANDIDATE, Health.HEALTHY
+_CANDIDATE, _HEALTHY, _TRACKED = Rejection.CANDIDATE, Health.HEALTHY, Accounting.TRACKED
 _REPLAYABLE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLEDGED, TaskState.STARTED})
 
 Watch = Callable[[float, WorkerRecord], None]
@@ -77,12 +78,15 @@ class Placement:
         self._lost_track_after_s = settings.worker.lost_track_after_s
         self._lease_factor = settings.assignment.lease_factor / 1_000.0
         self._granted = 0
+        self._classes = fleet.eligibility.classes
+        self._lease_prefix = f"l-{incarnation}-"
+        self._decision_prefix = f"d-{incarnation}-"
         self.policy_revision = 1
         self.remembered: set[frozenset[str]] = set()  # capability sets known before a restart; see state.py
         self.remembered_until = -inf
         self.mean_ms = self._default_ms  # of outcomes, moving; for telling refused callers when to come back
         self.refused_in_a_row = 0  # since a slot was last freed
-        self.by_source: dict[tuple[Source, Cause], int] = {}
+        self.by_cause = [0] * (max(Cause) + 1)
         self.refusals: dict[Reason, int] = {}
 
     # ------------------------------------------------------------------ one task
@@ -106,12 +110,13 @@ class Placement:
                 out,
             )
             return
-        eligible = self._fleet.eligible(
-            task.required, task.labels, accepts_tasks=event.delivery is Delivery.STREAM
-        )
+        needs = (task.required, task.labels, event.delivery is Delivery.STREAM)
+        eligible = self._classes.get(needs)
         if eligible is None:
-            self._refuse(explanation.too_many_label_keys(task, self._fleet), out)
-            return
+            eligible = self._fleet.eligible(needs)
+            if eligible is None:
+                self._refuse(explanation.too_many_label_keys(task, self._fleet), out)
+                return
         if task.excluded:
             aside = self._exclude(eligible, task)
             try:
@@ -127,7 +132,7 @@ class Placement:
         aside = []
         for worker_id in task.excluded:
             record = self._fleet.records.get(worker_id)
-            if record is not None and record.status is _CANDIDATE and eligible.serves(record.pool):
+            if record is not None and eligible.serves(record.pool):
                 record.pool.set_status(record, Rejection.EXCLUDED)
                 self._fleet.set_aside(record)
                 aside.append(record)
@@ -136,63 +141,84 @@ class Placement:
     def _place(
         self, now: Now, event: Submit, eligible: EligibilityClass, older: TaskRecord | None, out: list[Effect]
     ) -> None:
+        """Choose by prediction and score, or in turn where those fail, and grant the lease; or say why nobody can."""
         task = event.task
-        breaker = self._breaker
-        prediction: Prediction | None = None
-        score = _NO_SCORE
-        cause: Cause | None = None
-        worker: WorkerRecord | None = None
-        count = 0
         blocked: str | None = None
-        if not breaker.calm:
+        if not self._breaker.calm:
             # A trial must come to a verdict, so nobody is asked when there is nobody to choose.
             if not any(pool.counts[0] for pool in eligible.pools):
                 self._refuse(self._nobody(now, event, eligible), out)
                 return
-            blocked = breaker.blocks(task.task_type, now.monotonic)
+            blocked = self._breaker.blocks(task.task_type, now.monotonic)
         if blocked is None:
-            started = self._stopwatch()
-            try:
-                prediction = self._predictor.predict(task)
-                if not 0.0 <= prediction.point_ms <= LONGEST_MS:  # a comparison with NaN is false
-                    cause = Cause.PREDICTION_INVALID
-                elif now.monotonic - prediction.as_of > self._stale_after_s:
-                    cause = Cause.PREDICTION_STALE
-            except Exception:  # noqa: BLE001 -- a predictor is a plug-in: whatever it raises becomes a fallback
-                cause = Cause.PREDICTOR_ERROR
-            if cause is None:
-                worker, count = self._best(now, eligible, task.category, out)
-                if worker is None and not count:
-                    self._refuse(self._nobody(now, event, eligible), out)
-                    return
-                cause, score = self._score(worker, task, prediction)
-            if self._stopwatch() - started > self._budget_s:
-                cause = Cause.OVER_BUDGET
-            if cause is not None:
-                breaker.failed(task.task_type, now.monotonic)
-            elif not breaker.calm:
-                breaker.succeeded(task.task_type)
+            cause, worker, prediction, score, count = self._ask(now, task, eligible, out)
         else:
             cause = Cause.BREAKER_OPEN if blocked == ALL else Cause.TYPE_BREAKER_OPEN
-        source, scorer = Source.PREDICTED, self._scorer.name
-        if cause is not None:
+            worker, prediction, score, count = None, None, _NO_SCORE, 0
+        if cause is None:
+            source, scorer = Source.PREDICTED, self._scorer.name
+            cause = Cause.ONLY_CANDIDATE if count == 1 else Cause.BEST_SCORE
+        else:
             source, scorer, score = Source.FALLBACK, round_robin.NAME, _NO_SCORE
             if cause in _NO_PREDICTION:
                 prediction = None
             worker = round_robin.next_in_turn(eligible, self._acceptable(now, out))
-        else:
-            cause = Cause.ONLY_CANDIDATE if count == 1 else Cause.BEST_SCORE
         if worker is None:
             self._refuse(self._nobody(now, event, eligible), out)
             return
-        explained = (
-            explanation.explain(eligible, self._fleet, self._scorer, task, prediction, self._settings, worker)
-            if event.explain
-            else None
-        )
-        self._grant(
-            now, event, worker, prediction, score, source, cause, scorer, count, explained, older, out
-        )
+        explained = None
+        if event.explain:
+            explained = explanation.explain(
+                eligible, self._fleet, self._scorer, task, prediction, self._settings, worker
+            )
+        self._grant(now, event, worker, prediction, score, source, cause, scorer, count, explained, older, out)
+
+    def _ask(
+        self, now: Now, task: Task, eligible: EligibilityClass, out: list[Effect]
+    ) -> tuple[Cause | None, WorkerRecord | None, Prediction | None, Score, int]:
+        """Ask predictor and scorer, and tell the breaker how that went.
+
+        Answers what failed (None: nothing did), the worker, the prediction, the score and the number of candidates.
+        Without a failure and without a worker there are no candidates.
+        """
+        worker: WorkerRecord | None = None
+        prediction: Prediction | None = None
+        score = _NO_SCORE
+        count = 0
+        started = self._stopwatch()
+        try:
+            prediction = self._predictor.predict(task)
+            cause = self._unusable(prediction, now)
+        except Exception:  # noqa: BLE001 -- a predictor is a plug-in: whatever it raises becomes a fallback
+            cause = Cause.PREDICTOR_ERROR
+        if cause is None and prediction is not None:
+            worker, count = self._best(now, eligible, task.category, out)
+            if worker is not None:
+                try:
+                    score = self._scorer.score(worker, task, 0.0, prediction.point_ms / worker.speed)
+                    if not -inf < score[0] < inf:
+                        cause = Cause.SCORE_INVALID
+                except Exception:  # noqa: BLE001 -- a scorer is a plug-in: whatever it raises becomes a fallback
+                    cause = Cause.SCORER_ERROR
+            elif count:
+                cause = Cause.SCORE_INVALID  # candidates, but none that the scorer could give a key
+            else:
+                return None, None, prediction, score, 0
+        # What was late and wrong is wrong: its prediction must not be used.
+        if self._stopwatch() - started > self._budget_s and cause is None:
+            cause = Cause.OVER_BUDGET
+        if cause is not None:
+            self._breaker.failed(task.task_type, now.monotonic)
+        elif not self._breaker.calm:
+            self._breaker.succeeded(task.task_type)
+        return cause, worker, prediction, score, count
+
+    def _unusable(self, prediction: Prediction, now: Now) -> Cause | None:
+        # A comparison with NaN is false. P90 says how long a lease may be silent; only infinity is too long for that.
+        if not (0.0 <= prediction.point_ms <= LONGEST_MS and 0.0 <= prediction.p90_ms < inf):
+            return Cause.PREDICTION_INVALID
+        as_of = prediction.as_of
+        return Cause.PREDICTION_STALE if as_of is not None and now[0] - as_of > self._stale_after_s else None
 
     def _best(
         self, now: Now, eligible: EligibilityClass, category: str, out: list[Effect]
@@ -200,7 +226,7 @@ class Placement:
         fleet, bonus = self._fleet, self._scorer.specialization_bonus
         while True:
             worker, count = fleet.best(eligible, category, bonus)
-            if worker is None or not fleet.band_over(worker, now.monotonic):
+            if worker is None or fleet.band_ends_view[worker.row] >= now[0]:
                 return worker, count
             self._age(worker, now, out)  # it has grown older since the last sweep: its key is no longer true
 
@@ -211,19 +237,6 @@ class Placement:
             return record.status is _CANDIDATE
 
         return acceptable
-
-    def _score(
-        self, worker: WorkerRecord | None, task: Task, prediction: Prediction | None
-    ) -> tuple[Cause | None, Score]:
-        if worker is None or prediction is None:  # candidates, but none with a finite key
-            return Cause.SCORE_INVALID, _NO_SCORE
-        try:
-            score = self._scorer.score(worker, task, 0.0, prediction.point_ms / worker.speed)
-            if not -inf < score.value < inf:
-                return Cause.SCORE_INVALID, _NO_SCORE
-        except Exception:  # noqa: BLE001 -- a scorer is a plug-in: whatever it raises becomes a fallback
-            return Cause.SCORER_ERROR, _NO_SCORE
-        return None, score
 
     def _grant(
         self,
@@ -236,58 +249,71 @@ class Placement:
         cause: Cause,
         scorer: str,
         count: int,
-        explained: explanation.Explanation | None,
+        explained: Explanation | None,
         older: TaskRecord | None,
         out: list[Effect],
     ) -> None:
         task = event.task
-        monotonic = now.monotonic
-        self._granted = number = self._granted + 1
-        point_ms, p90_ms = (
-            (prediction.point_ms, prediction.p90_ms)
-            if prediction is not None
-            else (self._default_ms, self._default_ms)
+        monotonic, wall = now
+        number = str(self._granted + 1)
+        self._granted += 1
+        if prediction is not None:
+            point_ms = prediction.point_ms
+            lasts_s = prediction.p90_ms * self._lease_factor
+        else:
+            point_ms = self._default_ms
+            lasts_s = point_ms * self._lease_factor
+        lease_id = self._lease_prefix + number
+        decision = make(
+            Decision,
+            (
+                self._decision_prefix + number,
+                make(TaskKey, task[:3]),
+                task.task_type,
+                lease_id,
+                worker.worker_id,
+                0.0,
+                point_ms / worker.speed,
+                score[0],
+                score[1],
+                source,
+                cause,
+                scorer,
+                self.policy_revision,
+                self._incarnation,
+                wall,
+                prediction,
+                count,
+                worker.health is not _HEALTHY,
+                explained,
+            ),
         )
-        duration_ms = point_ms / worker.speed
-        decision = Decision(
-            f"d-{self._incarnation}-{number}",
-            TaskKey(task.tenant, task.task_id, task.attempt),
-            task.task_type,
-            f"l-{self._incarnation}-{number}",
-            worker.worker_id,
-            0.0,
-            duration_ms,
-            score.value,
-            score.terms,
-            source,
-            cause,
-            scorer,
-            self.policy_revision,
-            self._incarnation,
-            now.wall,
-            prediction,
-            count,
-            worker.health is not _HEALTHY,
-            explained,
-        )
-        lasts = p90_ms * self._lease_factor
-        least = self._lost_track_after_s
-        expires_at = monotonic + (max(least, lasts))
-        record = TaskRecord(task, decision, worker, event.delivery, monotonic, expires_at)
+        least_s = self._lost_track_after_s
+        delivery = event.delivery
+        expires_at = monotonic + (lasts_s if lasts_s > least_s else least_s)  # noqa: FURB136 -- max() costs 0.1 us
+        record = TaskRecord(task, decision, worker, delivery, monotonic, expires_at)
         self._ledger.add(record, older)
-        worker.leases[record.lease_id] = record
-        if capacity.granted(worker, monotonic, point_ms / 1_000.0):
+        worker.leases[lease_id] = record
+        if worker.accounting is _TRACKED:
+            worker.occupied += 1
+        elif capacity.granted(worker, monotonic, point_ms / 1_000.0):
             self._watch_release(worker.release_at, worker)
-        self._fleet.used(worker)
-        self._fleet.refresh(worker)
-        kind = (source, cause)
-        self.by_source[kind] = self.by_source.get(kind, 0) + 1
-        out.append(Granted(record))
-        if event.delivery is Delivery.STREAM and worker.session is not None:
+        fleet = self._fleet
+        fleet.used(worker)
+        fleet.refresh(worker)
+        self.by_cause[cause] += 1
+        out.append(make(Granted, (record,)))
+        if delivery is Delivery.STREAM and worker.session is not None:
             within = self._settings.assignment.ack_within_s
+            record.offered_on = worker.session
             out.append(HandOver(worker.session, task, decision, within))
             self._watch_ack(monotonic + within, record)
-        out.append(Reply(record.state, decision, None, False))
+        out.append(make(Reply, (record.state, decision, None, False, None)))
+
+    @property
+    def by_source(self) -> dict[tuple[Source, Cause], int]:
+        """Decisions made, by source and cause."""
+        return {(_SOURCES[cause], cause): self.by_cause[cause] for cause in Cause if self.by_cause[cause]}
 
     # ------------------------------------------------------------------ asked before
 
@@ -322,9 +348,7 @@ class Placement:
                 ("next_attempt", str(task.attempt + 1)),
             )
         if record.state is TaskState.CANCELLED:
-            return _no(
-                Reason.TASK_CANCELLED, f"attempt {task.attempt} of task {task.task_id!r} was cancelled", task
-            )
+            return _no(Reason.TASK_CANCELLED, f"attempt {task.attempt} of task {task.task_id!r} was cancelled", task)
         return Reply(record.state, record.decision, record.outcome, True)
 
     # ------------------------------------------------------------------ nobody
@@ -369,3 +393,9 @@ _NO_PREDICTION = frozenset(
         Cause.TYPE_BREAKER_OPEN,
     }
 )
+
+_SOURCES = dict.fromkeys(Cause, Source.FALLBACK) | {
+    Cause.BEST_SCORE: Source.PREDICTED,
+    Cause.ONLY_CANDIDATE: Source.PREDICTED,
+    Cause.OVERRIDE_PIN: Source.OVERRIDE,
+}

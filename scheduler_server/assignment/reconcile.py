@@ -1,7 +1,7 @@
 """The ledger against what workers say: running lists, verdicts, and what a snapshot remembers of a worker."""
 
 from collections.abc import Callable
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
@@ -44,6 +44,8 @@ def running(
         lease.expires_at = max(lease.expires_at, monotonic + settings.lost_track_after_s)
         if entry.elapsed_ms is not None and not lease.started_at:
             started(now, lease, entry.elapsed_ms)
+        elif lease.state is TaskState.OFFERED:
+            lease.state = TaskState.ACKNOWLEDGED  # a worker lists only what it has
     missing: list[TaskRecord] = []
     if known < len(leases):
         ids = {entry.lease_id for entry in listed}
@@ -92,12 +94,16 @@ def memory(record: WorkerRecord) -> dict[str, Any]:
     }
 
 
+_NUMBERS = ("completed", "failed", "average_ms", "log_speed", "speed_samples")
+
+
 def remember(record: WorkerRecord, kept: dict[str, Any]) -> None:
     """Give a worker that came back what was known of it; ValueError where that makes no sense."""
-    numbers = [kept.get(name) for name in ("completed", "failed", "average_ms", "log_speed", "speed_samples")]
+    numbers = [kept.get(name, nan) for name in _NUMBERS]
     group = kept.get("speed_group")
     if (
         not all(isinstance(number, (int, float)) and isfinite(number) for number in numbers)
+        or any(number < 0 for name, number in zip(_NUMBERS, numbers, strict=True) if name != "log_speed")
         or not isinstance(group, int)
         or group not in SPEEDS
     ):

@@ -5,15 +5,15 @@ effect. The same events given to a core with the same settings make the same eff
 server did can be looked at again, and a change of the core that changes decisions is seen.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+import msgspec
 
 from scheduler_server.assignment import events
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.effects import Effect
 from scheduler_server.assignment.events import Event
-from scheduler_server.assignment.values import from_plain, to_text
 from scheduler_server.model.clock import Now, Stopwatch
 
 _EVENTS: dict[str, Any] = {
@@ -24,6 +24,8 @@ _EVENTS: dict[str, Any] = {
     )
 }  # fmt: skip
 
+_LINE = tuple[float, float, str, msgspec.Raw, list[float]]
+
 
 class RecordedStopwatch:
     """A stopwatch that writes down what it said."""
@@ -33,6 +35,7 @@ class RecordedStopwatch:
         self.readings: list[float] = []
 
     def __call__(self) -> float:
+        """Seconds, noted."""
         reading = self._behind()
         self.readings.append(reading)
         return reading
@@ -50,20 +53,21 @@ class ReplayedStopwatch:
         self.readings: Iterator[float] = iter(())
 
     def __call__(self) -> float:
+        """Seconds, as noted."""
         return next(self.readings)
 
 
 def event_line(now: Now, event: Event, readings: list[float]) -> str:
     """One event of the log."""
-    return to_text([now.monotonic, now.wall, type(event).__name__, event, readings])
+    return msgspec.json.encode((now.monotonic, now.wall, type(event).__name__, event, readings)).decode()
 
 
 def read_line(line: str) -> tuple[Now, Event, list[float]]:
     """One event of the log read back; ValueError where it is none."""
     try:
-        monotonic, wall, name, fields, readings = json.loads(line)
-        return Now(monotonic, wall), from_plain(_EVENTS[name], fields), readings
-    except (KeyError, TypeError, ValueError) as error:
+        monotonic, wall, name, fields, readings = msgspec.json.decode(line, type=_LINE)
+        return Now(monotonic, wall), msgspec.json.decode(fields, type=_EVENTS[name]), readings
+    except (KeyError, msgspec.MsgspecError) as error:
         raise ValueError(f"not an event: {error}") from error
 
 

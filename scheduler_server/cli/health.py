@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             response = stub.Check(health_pb2.HealthCheckRequest(service=given.service), timeout=given.timeout)
         except grpc.RpcError as error:
-            code = error.code().name if isinstance(error, grpc.Call) else "UNKNOWN"
+            code = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)().name
             sys.stderr.write(f"scheduler-server health: {given.address}: {code}\n")
             return 1
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)

@@ -12,6 +12,7 @@ from google.protobuf.internal import api_implementation
 
 from scheduler_server.app import App, StartError
 from scheduler_server.config import ConfigError, load, render_config, render_help
+from scheduler_server.rpc.collector import collect_when_idle, settle
 from scheduler_server.settings import PROFILES, Settings
 from scheduler_server.storage.state_folder import StateFolderError
 from scheduler_server.telemetry.logs import configure
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(settings: Settings) -> int:
     try:
-        import uvloop  # 10-20 % of the transport; not on every platform
+        import uvloop  # noqa: PLC0415 -- 10-20 % of the transport, where it exists
     except ImportError:
         return asyncio.run(_serve(settings))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -75,9 +76,12 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(number, stop)
     app = App(settings)
     await app.start()
+    settle()
+    collecting = loop.create_task(collect_when_idle(lambda: app.shell.last_event))
     sys.stdout.write(f"scheduler-server: serving on {app.address}\n")
     sys.stdout.flush()
     await stopping.wait()
     logging.getLogger(__name__).info("draining")
+    collecting.cancel()
     await app.stop()
     return 0

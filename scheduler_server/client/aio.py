@@ -82,9 +82,7 @@ class AsyncSchedulerClient:
         asks again when the server expects a slot, for that long, each time with its own `timeout` (2 s, and
         `wait`).
         """
-        call = assigning.assign(
-            task, delivery=delivery, wait=wait, enqueue=enqueue, explain=explain, timeout=timeout
-        )
+        call = assigning.assign(task, delivery=delivery, wait=wait, enqueue=enqueue, explain=explain, timeout=timeout)
         waiting = Patience(as_timedelta(patience), now_s=self._clock(), chance=self._chance)
         while True:
             try:
@@ -109,9 +107,7 @@ class AsyncSchedulerClient:
         Errors of items are returned, not raised. Ten seconds unless `timeout` says otherwise.
         """
         return await self._make(
-            assigning.assign_batch(
-                tasks, delivery=delivery, enqueue=enqueue, explain=explain, timeout=timeout
-            )
+            assigning.assign_batch(tasks, delivery=delivery, enqueue=enqueue, explain=explain, timeout=timeout)
         )
 
     async def report_outcome(

@@ -79,15 +79,11 @@ def _ids_of(task: task_pb2.Task) -> Mapping[str, str]:
     return task_ids(task_id=task.task_id, tenant=task.tenant, attempt=task.attempt or 1)
 
 
-def _placement_or_error(
-    result: api.AssignBatchResult, known: Mapping[str, str]
-) -> Placement | SchedulerError:
+def _placement_or_error(result: api.AssignBatchResult, known: Mapping[str, str]) -> Placement | SchedulerError:
     match result.WhichOneof("result"):
         case "response":
             return Placement.from_proto(result.response)
         case "error":
             return error_from_item(result.error, known)
         case _:
-            return ServerFault(
-                StatusCode.INTERNAL, message="the server sent no answer for this item", metadata=known
-            )
+            return ServerFault(StatusCode.INTERNAL, message="the server sent no answer for this item", metadata=known)

@@ -69,9 +69,7 @@ def service_config(*, wait_for_ready: bool = False) -> str:
     return json.dumps({**SERVICE_CONFIG, "methodConfig": [*methods, {"name": [{}], "waitForReady": True}]})
 
 
-def channel_options(
-    *, wait_for_ready: bool = False, extra: Sequence[tuple[str, Any]] = ()
-) -> list[tuple[str, Any]]:
+def channel_options(*, wait_for_ready: bool = False, extra: Sequence[tuple[str, Any]] = ()) -> list[tuple[str, Any]]:
     """The channel's options; `extra` adds to them and overrides."""
     options: dict[str, Any] = {
         "grpc.service_config": service_config(wait_for_ready=wait_for_ready),
@@ -94,9 +92,7 @@ Token = str | Callable[[], str]
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-def metadata_source(
-    token: Token | None, metadata: Sequence[tuple[str, str | bytes]]
-) -> Callable[[], Metadata]:
+def metadata_source(token: Token | None, metadata: Sequence[tuple[str, str | bytes]]) -> Callable[[], Metadata]:
     """What gives each call its metadata.
 
     Without TLS a token can be read on the way: use it on loopback only.

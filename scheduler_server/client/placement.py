@@ -83,9 +83,7 @@ class Placement:
             predicted_wait=read_ms(decision.predicted_wait_ms) if decided else None,
             predicted_duration=read_ms(decision.predicted_duration_ms) if decided else None,
             score=decision.score if decided else None,
-            terms=tuple(
-                Term(name=term.name, value=term.value, weight=term.weight) for term in decision.terms
-            ),
+            terms=tuple(Term(name=term.name, value=term.value, weight=term.weight) for term in decision.terms),
             source=DecisionSource(decision.source),
             cause=DecisionCause(decision.cause),
             scorer=decision.scorer,

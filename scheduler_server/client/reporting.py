@@ -73,9 +73,7 @@ def report_outcome(lease_id: str, outcome: AnyOutcome, *, timeout: Span | None) 
     )
 
 
-def _result_or_error(
-    result: api.OutcomeReportResult, known: Mapping[str, str]
-) -> OutcomeResult | SchedulerError:
+def _result_or_error(result: api.OutcomeReportResult, known: Mapping[str, str]) -> OutcomeResult | SchedulerError:
     if result.HasField("error") or result.result == api.OUTCOME_RESULT_REFUSED:
         return error_from_item(result.error, known)
     return OutcomeResult(result.result)

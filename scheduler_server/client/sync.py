@@ -52,9 +52,7 @@ class SchedulerClient:
     ) -> None:
         self.metadata: Callable[[], Metadata] = metadata_source(token, metadata)
         self._clock, self._sleep, self._chance = clock, sleep, chance
-        self.channel = open_channel(
-            target, credentials, channel_options(wait_for_ready=wait_for_ready, extra=options)
-        )
+        self.channel = open_channel(target, credentials, channel_options(wait_for_ready=wait_for_ready, extra=options))
         self.schedule = ScheduleServiceStub(self.channel)
         self.admin = AdminServiceStub(self.channel)
 
@@ -75,9 +73,7 @@ class SchedulerClient:
         asks again when the server expects a slot, for that long, each time with its own `timeout` (2 s, and
         `wait`).
         """
-        call = assigning.assign(
-            task, delivery=delivery, wait=wait, enqueue=enqueue, explain=explain, timeout=timeout
-        )
+        call = assigning.assign(task, delivery=delivery, wait=wait, enqueue=enqueue, explain=explain, timeout=timeout)
         waiting = Patience(as_timedelta(patience), now_s=self._clock(), chance=self._chance)
         while True:
             try:
@@ -102,9 +98,7 @@ class SchedulerClient:
         Errors of items are returned, not raised. Ten seconds unless `timeout` says otherwise.
         """
         return self._make(
-            assigning.assign_batch(
-                tasks, delivery=delivery, enqueue=enqueue, explain=explain, timeout=timeout
-            )
+            assigning.assign_batch(tasks, delivery=delivery, enqueue=enqueue, explain=explain, timeout=timeout)
         )
 
     def report_outcome(
@@ -127,9 +121,7 @@ class SchedulerClient:
         """Say how up to 1,000 tasks ended. Errors of items are returned, not raised."""
         return self._make(reporting.report_outcomes(reports, timeout=timeout))
 
-    def get_task(
-        self, task_id: str, *, tenant: str = "", attempt: int = 0, timeout: Span | None = None
-    ) -> TaskStatus:
+    def get_task(self, task_id: str, *, tenant: str = "", attempt: int = 0, timeout: Span | None = None) -> TaskStatus:
         """Where is this task? Attempt 0 means the latest."""
         return self._make(asking.get_task(task_id, tenant=tenant, attempt=attempt, timeout=timeout))
 
@@ -150,9 +142,7 @@ class SchedulerClient:
             )
         )
 
-    def call(
-        self, method: "grpc.UnaryUnaryMultiCallable[Q, A]", request: Q, *, timeout: Span | None = None
-    ) -> A:
+    def call(self, method: "grpc.UnaryUnaryMultiCallable[Q, A]", request: Q, *, timeout: Span | None = None) -> A:
         """Any unary method of the raw stubs, with deadline (10 s), this client's metadata and errors."""
         try:
             return method(request, timeout=deadline_s("", timeout), metadata=self.metadata())

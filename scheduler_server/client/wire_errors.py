@@ -85,8 +85,7 @@ class _Details:
                 self.reason, self.metadata = info.reason, dict(info.metadata)
         elif bad := _unpacked(detail, error_details_pb2.BadRequest()):
             self.violations += tuple(
-                FieldViolation(field=fault.field, description=fault.description)
-                for fault in bad.field_violations
+                FieldViolation(field=fault.field, description=fault.description) for fault in bad.field_violations
             )
         elif retry := _unpacked(detail, error_details_pb2.RetryInfo()):
             span = read_duration(retry.retry_delay)

@@ -109,9 +109,7 @@ def load(
     given = profile | given
     faults += profile_faults
     values, value_faults = _values(options, given)
-    origins = {
-        option.path: given[option.path].origin if option.path in given else DEFAULT for option in options
-    }
+    origins = {option.path: given[option.path].origin if option.path in given else DEFAULT for option in options}
     config, section_faults = _build(schema, values, options, origins, "")
     faults += value_faults + section_faults
     if faults or config is None:
@@ -183,9 +181,7 @@ def _values(options: Sequence[Option], given: Mapping[str, Given]) -> tuple[dict
         secret = option.setting.secret
         evidence = f"got {shown(source.raw if source else option.default, secret=secret)}, from {origin}"
         # A message may repeat the value itself (a map's key, a near match); of a secret it says nothing.
-        faults += [
-            Fault(option.path, "is not valid" if secret else printable(text), evidence) for text in messages
-        ]
+        faults += [Fault(option.path, "is not valid" if secret else printable(text), evidence) for text in messages]
     return values, faults
 
 

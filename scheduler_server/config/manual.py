@@ -39,9 +39,7 @@ def render_help(
         *textwrap.wrap(about, columns, break_on_hyphens=False),
         "",
     ]
-    lines += _entry(
-        f"{CONFIG_FLAG} PATH", f"TOML file with settings (or environment {CONFIG_VARIABLE})", columns
-    )
+    lines += _entry(f"{CONFIG_FLAG} PATH", f"TOML file with settings (or environment {CONFIG_VARIABLE})", columns)
     for name, text in {**BUILT_IN_SWITCHES, **(switches or {})}.items():
         lines += _entry(f"--{name}", text, columns)
     for section, options in _by_section(schema).items():
@@ -49,9 +47,7 @@ def render_help(
             lines += ["", *textwrap.wrap(f"{section}: {_summary(sections_of(schema)[section])}", columns)]
         for option in options:
             value = "" if option.type.is_switch else f" {option.type.placeholder}"
-            lines += _entry(
-                f"{option.flag}{value}", f"{_ended(option.setting.help)} {_facts(option)}.", columns
-            )
+            lines += _entry(f"{option.flag}{value}", f"{_ended(option.setting.help)} {_facts(option)}.", columns)
     return "\n".join(lines) + "\n"
 
 
@@ -60,13 +56,9 @@ def render_markdown_table(schema: type[Any]) -> str:
     lines = ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
     for options in _by_section(schema).values():
         for option in options:
-            allowed = ", ".join(
-                part for part in (option.type.description, describe_limits(option.setting)) if part
-            )
+            allowed = ", ".join(part for part in (option.type.description, describe_limits(option.setting)) if part)
             cells = (f"`{option.path}`", _default(option, code=True), allowed, option.setting.help)
-            lines.append(
-                "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
-            )
+            lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -81,9 +73,7 @@ def _entry(head: str, text: str, columns: int) -> list[str]:
     indent = " " * _INDENT
     return [
         f"  {head}",
-        *textwrap.wrap(
-            text, columns, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-        ),
+        *textwrap.wrap(text, columns, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False),
     ]
 
 

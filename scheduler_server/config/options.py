@@ -73,6 +73,4 @@ def _walk(schema: type[Any], defaults: Any, section: str) -> typing.Iterator[Opt
         elif dataclasses.is_dataclass(inside) and isinstance(inside, type):
             yield from _walk(inside, default, path)
         else:
-            raise TypeError(
-                f"{schema.__name__}.{field.name} is neither a setting(...) nor a dataclass of settings"
-            )
+            raise TypeError(f"{schema.__name__}.{field.name} is neither a setting(...) nor a dataclass of settings")

@@ -76,9 +76,7 @@ def read_flags(argv: Sequence[str], options: Sequence[Option], switches: Collect
     return reading
 
 
-def read_environment(
-    environ: Mapping[str, str], options: Sequence[Option], ignored: Collection[str] = ()
-) -> Reading:
+def read_environment(environ: Mapping[str, str], options: Sequence[Option], ignored: Collection[str] = ()) -> Reading:
     """Every `SCHEDULER_*` variable; `ignored` are names that belong to somebody else (the SDKs, say)."""
     reading = Reading(config_file=environ.get(CONFIG_VARIABLE) or None)
     by_variable = {option.variable: option for option in options}
@@ -87,9 +85,7 @@ def read_environment(
             continue
         option = by_variable.get(name)
         if option is not None:
-            reading.given[option.path] = _from_texts(
-                option, [environ[name]], Origin(Source.ENVIRONMENT, name)
-            )
+            reading.given[option.path] = _from_texts(option, [environ[name]], Origin(Source.ENVIRONMENT, name))
         elif not _is_service_link(name, environ[name]):
             near = suggestion(name, [*by_variable, CONFIG_VARIABLE])
             reading.faults.append(Fault(printable(name), f"unknown environment variable{near}"))
@@ -151,9 +147,7 @@ def _is_service_link(name: str, value: str) -> bool:
     return bool(_SERVICE_LINK.search(name)) or (name.endswith("_PORT") and "://" in value)
 
 
-def _dotted(
-    tree: Mapping[str, object], known: frozenset[str], prefix: str = ""
-) -> Iterator[tuple[str, object]]:
+def _dotted(tree: Mapping[str, object], known: frozenset[str], prefix: str = "") -> Iterator[tuple[str, object]]:
     """The leaves of a parsed TOML document by path: tables are walked down to whichever path is `known`."""
     for key, value in tree.items():
         path = prefix + key

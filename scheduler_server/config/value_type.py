@@ -41,9 +41,7 @@ class ValueType:
     @property
     def placeholder(self) -> str:
         """What stands for a value in `--help`: `INT`, `PATH,...`, `KEY=FLOAT,...`."""
-        word = (
-            "|".join(_choices(self.scalar)) if issubclass(self.scalar, Enum) else self.scalar.__name__.upper()
-        )
+        word = "|".join(_choices(self.scalar)) if issubclass(self.scalar, Enum) else self.scalar.__name__.upper()
         word = {"STR": "TEXT", "FLOAT": "NUMBER"}.get(word, word)
         return f"KEY={word},..." if self.mapped else f"{word},..." if self.listed else word
 
@@ -72,9 +70,7 @@ def value_type(annotation: Any) -> ValueType:
     elif isinstance(origin, type) and issubclass(origin, Mapping) and arguments[0] is str:
         inside = value_type(arguments[1])
         return ValueType(scalar=inside.scalar, listed=inside.listed, mapped=True)
-    elif isinstance(annotation, type) and (
-        annotation in (int, float, bool, str, Path) or issubclass(annotation, Enum)
-    ):
+    elif isinstance(annotation, type) and (annotation in (int, float, bool, str, Path) or issubclass(annotation, Enum)):
         return ValueType(scalar=annotation)
     raise TypeError(f"no source can fill a setting of type {annotation}")
 

@@ -65,11 +65,12 @@ class CircuitBreaker:
             circuit = self._circuits.get(name)
             if circuit is None or circuit.state == BreakerState.CLOSED:
                 continue
-            if circuit.state == BreakerState.HALF_OPEN or now - circuit.opened_at < self._retry_after_s:
+            if circuit.state == BreakerState.OPEN and now - circuit.opened_at < self._retry_after_s:
                 return name
             trials.append((name, circuit))
         for name, circuit in trials:
-            self._move(name, circuit, BreakerState.HALF_OPEN)
+            if circuit.state == BreakerState.OPEN:
+                self._move(name, circuit, BreakerState.HALF_OPEN)
         return None
 
     def succeeded(self, task_type: str) -> None:
@@ -119,9 +120,7 @@ class CircuitBreaker:
                 name,
                 circuit.state,
                 circuit.failures,
-                max(0.0, circuit.opened_at + self._retry_after_s - now)
-                if circuit.state == BreakerState.OPEN
-                else 0.0,
+                max(0.0, circuit.opened_at + self._retry_after_s - now) if circuit.state == BreakerState.OPEN else 0.0,
             )
             for name, circuit in self._circuits.items()
         ]

@@ -8,9 +8,7 @@ from scheduler_server.registry.record import WorkerRecord
 NAME = "round_robin"
 
 
-def next_in_turn(
-    eligible: EligibilityClass, acceptable: Callable[[WorkerRecord], bool]
-) -> WorkerRecord | None:
+def next_in_turn(eligible: EligibilityClass, acceptable: Callable[[WorkerRecord], bool]) -> WorkerRecord | None:
     """The next candidate after the last one chosen, or None when there is none.
 
     The turn goes through the class's pools one after the other, and within a pool by position; every candidate gets its

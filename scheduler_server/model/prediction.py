@@ -1,6 +1,5 @@
 """Predictions: how long a task will take."""
 
-from math import inf
 from typing import NamedTuple
 
 
@@ -8,8 +7,8 @@ class Prediction(NamedTuple):
     """How long a task of this kind takes on a worker of speed 1, in milliseconds.
 
     `point_ms` is what accuracy is judged by, `mean_ms` what sums are made of. `confidence` is 0 for a default, towards
-    1 with evidence. `as_of` is the monotonic second it was published at; built-in predictors, which answer in line,
-    leave it at infinity (never stale).
+    1 with evidence. `as_of` is the monotonic second it was published at; None for built-in predictors,
+    which answer in line and are never stale.
     """
 
     point_ms: float
@@ -20,4 +19,4 @@ class Prediction(NamedTuple):
     sample_count: int
     key: str
     predictor: str
-    as_of: float = inf
+    as_of: float | None = None

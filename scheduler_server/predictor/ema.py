@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import isfinite, sqrt
 from typing import Any
 
+from scheduler_server.model.making import make
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
@@ -20,8 +21,8 @@ class EmaPredictor:
     """The specification's predictor: one average per task type, the first outcome taking the default's place.
 
     A second average, of the squared deviation, gives the spread from which P90 and confidence come. Confidence is
-    n / (n + 5), less by the coefficient of variation. Memory is bounded by `max_types`; the type that has learned
-    nothing for longest goes first.
+    n / (n + 5), divided by 1 + the coefficient of variation. Memory is bounded by `max_types`; the type that has
+    learned nothing for longest goes first.
     """
 
     name = "ema"
@@ -55,33 +56,25 @@ class EmaPredictor:
         task_type = task.task_type
         known = self._known.pop(task_type, None)
         if known is None:
-            mean, variance, count = duration_ms, 0.0, 1
             if len(self._known) >= self._settings.max_types:
                 oldest = next(iter(self._known))
                 del self._known[oldest], self._variance[oldest]
                 self.evicted += 1
-        else:
-            alpha = self._alpha
-            delta = duration_ms - known.mean_ms
-            mean = alpha * duration_ms + (1 - alpha) * known.mean_ms
-            variance = (1 - alpha) * (self._variance[task_type] + alpha * delta * delta)
-            count = known.sample_count + 1
-        self._put(task_type, mean, variance, count)
+            self._put(task_type, f"type={task_type}", duration_ms, 0.0, 1)
+            return
+        alpha = self._alpha
+        mean = known.mean_ms
+        delta = duration_ms - mean
+        variance = (1.0 - alpha) * (self._variance[task_type] + alpha * delta * delta)
+        mean = alpha * duration_ms + (1.0 - alpha) * mean
+        self._put(task_type, known.key, mean, variance, known.sample_count + 1)
 
-    def _put(self, task_type: str, mean: float, variance: float, count: int) -> None:
+    def _put(self, task_type: str, key: str, mean: float, variance: float, count: int) -> None:
         spread = sqrt(variance)
-        variation = spread / mean if mean > 0 else 0.0
+        confidence = count / (count + _TRUST) * (mean / (mean + spread))
         self._variance[task_type] = variance
-        self._known[task_type] = Prediction(
-            mean,
-            mean,
-            mean,
-            mean + _SPREAD_P90 * spread,
-            count / (count + _TRUST) / (1.0 + variation),
-            count,
-            f"type={task_type}",
-            self.name,
-        )
+        p90 = mean + _SPREAD_P90 * spread
+        self._known[task_type] = make(Prediction, (mean, mean, mean, p90, confidence, count, key, self.name, None))
 
     def state(self) -> Iterator[dict[str, Any]]:
         """One record per type."""
@@ -111,4 +104,4 @@ class EmaPredictor:
             and samples > 0
         ):
             raise ValueError(f"not an ema record: {record!r}")
-        self._put(task_type, float(mean), float(variance), samples)
+        self._put(task_type, f"type={task_type}", float(mean), float(variance), samples)

@@ -1,13 +1,13 @@
 """Ids to records, records to pools, and the one place where a worker's key is computed."""
 
 from collections.abc import Callable, Iterable
-from math import inf
+from math import inf, isfinite
 
 import numpy as np
 
 from scheduler_server.model.decision import Rejection
-from scheduler_server.model.task import Pairs
 from scheduler_server.model.worker import Health, WorkerView
+from scheduler_server.registry.columns import elements
 from scheduler_server.registry.eligibility import ClassKey, Eligibility, EligibilityClass
 from scheduler_server.registry.pool import Bests, Pool, Profile
 from scheduler_server.registry.record import WorkerRecord
@@ -17,6 +17,10 @@ FEW_POOLS = 16
 
 MAX_LABEL_KEYS = 8
 """Label keys that tasks may match on. Each makes pools finer; asking for a new one sorts the fleet anew, once."""
+
+_EMPTY_POOLS = 64
+"""Pools beyond two per worker after which the empty ones are dropped: a rebuild costs a look at every worker, so it
+must be rare."""
 
 # A key is an integer in a float64, exact up to 2**53: from the left, the tier (healthy above degraded), the score in
 # steps of 2**-18 (finer than the 1e-6 that the wire keeps of a load), the free share (ties), and how long ago the
@@ -49,12 +53,12 @@ class Fleet:
         self.grants = 0  # leases granted in all: the clock of "least recently used"
         self.scorer_failures = 0
         self.band_ends = np.full(64, inf)  # monotonic second at which the age band changes next, by row
-        self._next_band = memoryview(self.band_ends)
+        self.band_ends_view = elements(self.band_ends)
         self._rows: list[WorkerRecord | None] = []
         self._free_rows: list[int] = []
         self._bests = Bests()
         self._by_profile: dict[Profile, Pool] = {}
-        self._lru_base = -_LRU_HALF
+        self._lru_top = _LRU_MAX  # the grant at which "how long unused" is 0
         self._key_function = key_function
 
     def __len__(self) -> int:
@@ -72,9 +76,9 @@ class Fleet:
             self._rows.append(record)
             if row == len(self.band_ends):
                 self.band_ends = np.concatenate([self.band_ends, np.full(row, inf)])
-                self._next_band = memoryview(self.band_ends)
+                self.band_ends_view = elements(self.band_ends)
         record.row = row
-        record.last_used = self._lru_base
+        record.last_used = self._lru_top - _LRU_MAX
         self.records[record.worker_id] = record
         self._pool_of(record).add(record)
 
@@ -83,9 +87,10 @@ class Fleet:
         del self.records[record.worker_id]
         record.pool.remove(record)
         self._rows[record.row] = None
-        self._next_band[record.row] = inf
+        self.band_ends_view[record.row] = inf
         self._free_rows.append(record.row)
         record.row = -1
+        self._forget_empty_pools()
 
     def reprofile(self, record: WorkerRecord) -> None:
         """Move a worker to the pool of what it now can do."""
@@ -94,14 +99,18 @@ class Fleet:
             record.pool.remove(record)
             pool.add(record)
             self.refresh(record)
+            self._forget_empty_pools()
+
+    def _forget_empty_pools(self) -> None:
+        """Fleets whose workers come and go with capabilities of their own would leave a pool behind for each."""
+        if len(self.pools) > 2 * len(self.records) + _EMPTY_POOLS:
+            self._rebuild()
 
     def _profile(self, record: WorkerRecord) -> Profile:
         registration = record.registration
         keys = self.eligibility.label_keys
         labels = tuple(pair for pair in registration.labels if pair[0] in keys) if keys else ()
-        return Profile(
-            frozenset(registration.capabilities), record.specializations, registration.accepts_tasks, labels
-        )
+        return Profile(frozenset(registration.capabilities), record.specializations, registration.accepts_tasks, labels)
 
     def _pool_of(self, record: WorkerRecord) -> Pool:
         profile = self._profile(record)
@@ -115,16 +124,14 @@ class Fleet:
 
     # ------------------------------------------------------------------ what a task requires
 
-    def eligible(
-        self, required: tuple[str, ...], labels: Pairs, *, accepts_tasks: bool
-    ) -> EligibilityClass | None:
-        """The class of such tasks; None where it asks for more label keys than the index can hold."""
-        key: ClassKey = (required, labels, accepts_tasks)
-        found = self.eligibility.classes.get(key)
+    def eligible(self, needs: ClassKey) -> EligibilityClass | None:
+        """The class of tasks with these needs; None where they ask for more label keys than the index can hold."""
+        found = self.eligibility.classes.get(needs)
         if found is None:
+            labels = needs[1]
             if labels and not self._index_labels(name for name, _ in labels):
                 return None
-            found = self.eligibility.make(key, self.pools)
+            found = self.eligibility.make(needs, self.pools)
         return found
 
     def _index_labels(self, names: Iterable[str]) -> bool:
@@ -158,85 +165,87 @@ class Fleet:
     def refresh(self, record: WorkerRecord) -> None:
         """Make status, current load and key say what the record's fields say. Call after every change of them."""
         slots, occupied = record.slots, record.occupied
-        free = slots - occupied
-        record.free = free
-        status = record.barred or (_NO_FREE_SLOT if free <= 0 else _CANDIDATE)
+        record.free = free = slots - occupied
         pool = record.pool
-        if status != record.status:
-            pool.set_status(record, status)
-        if status:
-            if status == _NO_FREE_SLOT:
-                record.load_now = min(record.load, 1.0)
+        if free <= 0 or record.barred:
+            status = record.barred or _NO_FREE_SLOT
+            if status != record.status:
+                pool.set_status(record, status)
             pool.set_key(record.pos, -inf)
             return
+        if record.status:
+            pool.set_status(record, _CANDIDATE)
         load = record.load
         more = occupied - record.occupied_at_sample
-        if (
-            more > 0
-        ):  # never less than the sample: a correction that goes negative draws all work to one worker
+        if more > 0:  # never less than the sample: a correction that goes negative draws all work to one worker
             load += more / slots
             load = min(load, 1.0)
         record.load_now = load
         try:
             score = self._key_function(record)
-            # min() would let NaN through; a comparison with NaN is false, so NaN takes the branch of the failures
-            if not -inf < score < inf:
-                self.scorer_failures += 1
-                pool.set_key(record.pos, -inf)
-                return
+            # NaN fails every comparison, so it takes the branch of the failures
+            if not 0.0 <= score < _SCORE_LIMIT:
+                score = self._clipped(score)
+            steps = int(score * _SCORE_STEPS)
         except Exception:  # noqa: BLE001 -- a scorer is a plug-in: whatever it raises, the worker stays placeable
             self.scorer_failures += 1
             pool.set_key(record.pos, -inf)
             return
-        steps = 0 if score <= 0.0 else int((min(_SCORE_LIMIT, score)) * _SCORE_STEPS)
-        if record.health == _HEALTH_HEALTHY:
+        if record.health is _HEALTH_HEALTHY:
             steps += _HEALTHY
-        unused = _LRU_MAX - (record.last_used - self._lru_base)
+        unused = self._lru_top - record.last_used
         if unused > _LRU_MAX:
             unused = _LRU_MAX
         elif unused < 0:
             unused = 0
-        share = free * _SHARE_MAX // slots
-        pool.set_key(record.pos, float((((steps << _SHARE_BITS) | share) << _LRU_BITS) | unused))
+        ranked = steps * (_SHARE_MAX + 1) + free * _SHARE_MAX // slots
+        pool.set_key(record.pos, float(ranked * (_LRU_MAX + 1) + unused))
+
+    @staticmethod
+    def _clipped(score: float) -> float:
+        """A score outside the range of keys; ValueError where it is none."""
+        if not isfinite(score):
+            raise ValueError("not a score")
+        return 0.0 if score < 0.0 else _SCORE_LIMIT
 
     def used(self, record: WorkerRecord) -> None:
         """Count a grant to this worker, for ties."""
-        self.grants += 1
-        record.last_used = self.grants
-        if self.grants - self._lru_base >= _LRU_MAX:
+        self.grants = record.last_used = grants = self.grants + 1
+        if grants > self._lru_top:
             # Keys that are not refreshed before they meet such a tie look more recently used than they are, until
             # their next heartbeat: a tie may go to another worker, nothing else.
-            self._lru_base += _LRU_HALF
+            self._lru_top += _LRU_HALF
 
     # ------------------------------------------------------------------ picking
 
-    def best(
-        self, eligible: EligibilityClass, category: str, bonus: float
-    ) -> tuple[WorkerRecord | None, int]:
+    def best(self, eligible: EligibilityClass, category: str, bonus: float) -> tuple[WorkerRecord | None, int]:
         """The candidate with the greatest key, and how many candidates there are.
 
         `bonus` (score units) goes to pools whose specializations name `category`. The record is None when nobody has a
         finite key: no candidates, or none that the scorer could score.
         """
         pools = eligible.pools
-        count = 0
         if len(pools) > FEW_POOLS:
             return self._best_of_many(eligible, category, bonus)
+        count = 0
         found: Pool | None = None
         top = -inf
-        for pool in pools:
-            count += pool.counts[0]
-            key = pool.best
-            if bonus and category in pool.profile.specializations:
-                key += bonus * KEY_PER_SCORE
-            if key > top:
-                top = key
-                found = pool
+        if bonus and category:
+            for pool in pools:
+                count += pool.counts[0]
+                key = pool.best
+                if category in pool.profile.specializations:
+                    key += bonus * KEY_PER_SCORE
+                if key > top:
+                    top, found = key, pool
+        else:
+            for pool in pools:
+                count += pool.counts[0]
+                if pool.best > top:
+                    top, found = pool.best, pool
         return (found.top() if found is not None else None), count
 
-    def _best_of_many(
-        self, eligible: EligibilityClass, category: str, bonus: float
-    ) -> tuple[WorkerRecord | None, int]:
+    def _best_of_many(self, eligible: EligibilityClass, category: str, bonus: float) -> tuple[WorkerRecord | None, int]:
         positions = eligible.positions
         keys = self._bests.keys.take(positions)
         count = int(self._bests.candidates.take(positions).sum())
@@ -257,11 +266,12 @@ class Fleet:
 
     def band_changes_at(self, record: WorkerRecord, at: float) -> None:
         """Note the monotonic second after which this worker's age band is another."""
-        self._next_band[record.row] = at
+        self.band_ends_view[record.row] = at
 
     def band_over(self, record: WorkerRecord, now: float) -> bool:
         """Has this worker left the age band that its key was computed in?"""
-        return self._next_band[record.row] < now
+        over: bool = self.band_ends_view[record.row] < now
+        return over
 
     def aged(self, now: float) -> list[WorkerRecord]:
         """The workers whose age band has changed by now, by row."""

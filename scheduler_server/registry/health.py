@@ -50,10 +50,10 @@ class Ageing:
             health = Health.DEGRADED
         else:
             health = Health.HEALTHY
-        share = start / settings.unhealthy_after_s
         return Band(
             ends=end,
-            freshness=[factor for edge, factor in _FRESHNESS if edge <= share][-1],
+            # The same product as the edge's own: a quotient could round to just below it.
+            freshness=[factor for edge, factor in _FRESHNESS if edge * settings.unhealthy_after_s <= start][-1],
             health=health,
             health_score=[score for edge, score in _HEALTH_SCORES if edge <= start][-1],
             removed=start >= settings.remove_after_s,
@@ -65,7 +65,7 @@ class Ageing:
 
 
 def load_of(settings: HealthSettings, cpu: float, memory: float) -> float:
-    """Load 0-1, the specification's `0.6*cpu + 0.4*memory` by default; rounded to 1e-6 because 0.9 as float32 is not."""
+    """Load 0-1, the specification's `0.6*cpu + 0.4*memory` by default, rounded to 1e-6."""
     return round(settings.cpu_weight * cpu + settings.memory_weight * memory, 6)
 
 

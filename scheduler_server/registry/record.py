@@ -9,11 +9,24 @@ if TYPE_CHECKING:
     from scheduler_server.registry.pool import Pool
 
 
-class WorkerRecord:
+class _Hot:
+    """The fields that a decision reads and writes, side by side.
+
+    CPython lays out a class's slots together, and in a large fleet each cache line of a worker that nobody has looked
+    at for a while costs as much as the arithmetic on it.
+    """
+
+    __slots__ = (
+        "accounting", "barred", "free", "freshness", "health", "last_used", "leases", "load", "load_now", "occupied",
+        "occupied_at_sample", "pool", "pos", "row", "session", "slots", "speed", "status", "worker_id",
+    )  # fmt: skip
+
+
+class WorkerRecord(_Hot):
     """One worker: who it is, what it last said, what was promised of it, and where it stands in the index.
 
     A slotted object, not a row of arrays: an event reads and writes a dozen fields of one worker, and an attribute
-    costs a quarter of an array element. What is scanned over the whole fleet (last heartbeat, key) has a numpy column
+    costs a quarter of an array element. What is scanned over the whole fleet (age band, key) has a numpy column
     besides, in the fleet and in the pool.
 
     Invariants, kept by `Fleet.refresh` and `capacity`:
@@ -22,64 +35,15 @@ class WorkerRecord:
     """
 
     __slots__ = (
-        "accounting",
-        "average",
-        "background",
-        "barred",
-        "boots",
-        "completed",
-        "connected",
-        "cordoned",
-        "cpu",
-        "degraded_by_load",
-        "depth_area",
-        "depth_departures",
-        "draining",
-        "dropped",
-        "epoch",
-        "failed",
-        "free",
-        "freshness",
-        "grants_since_sample",
-        "health",
-        "health_score",
-        "heartbeat_interval_s",
-        "heartbeats",
-        "intent",
-        "last_seen",
-        "last_seen_wall",
-        "last_used",
-        "leases",
-        "load",
-        "load_now",
-        "log_speed",
-        "mean_depth_prior",
-        "memory",
-        "occupied",
-        "occupied_at_sample",
-        "older_in_a_row",
-        "pool",
-        "pos",
-        "queue_depth",
-        "recent_grants",
-        "registered_at",
-        "registration",
-        "release_at",
-        "row",
-        "sampled_at",
-        "sequence",
-        "session",
-        "slots",
-        "specializations",
-        "speed",
-        "speed_group",
-        "speed_samples",
-        "status",
-        "timestamp_ms",
-        "worker_id",
+        "average", "background", "boots", "completed", "connected", "cordoned", "cpu", "degraded_by_load",
+        "depth_area", "depth_departures", "draining", "dropped", "epoch", "failed", "grants_since_sample",
+        "health_score", "heartbeat_interval_s", "heartbeats", "intent", "last_seen", "last_seen_wall", "log_speed",
+        "mean_depth_prior", "memory", "older_in_a_row", "queue_depth", "recent_grants", "registered_at",
+        "registration", "release_at", "release_watched", "sampled_at", "sequence", "specializations", "speed_group",
+        "speed_samples", "timestamp_ms",
     )  # fmt: skip
 
-    def __init__(self, worker_id: str, registration: Registration, slots: int) -> None:
+    def __init__(self, worker_id: str, registration: Registration, slots: int) -> None:  # noqa: PLR0915 -- one per field
         # Who it is.
         self.worker_id = worker_id
         self.registration = registration
@@ -114,6 +78,7 @@ class WorkerRecord:
         # Sampled accounting; see capacity.py.
         self.sampled_at = 0.0
         self.release_at = 0.0  # 0: nothing pending
+        self.release_watched = 0.0  # when the core looks at it; never later than release_at
         self.depth_area = 0.0
         self.depth_departures = 0.0
         self.grants_since_sample = 0

@@ -12,9 +12,7 @@ YEAR_S = 365 * 86_400.0
 class HealthSettings:
     """When a worker counts as healthy, degraded, unhealthy, and when it is forgotten."""
 
-    healthy_within_s: float = setting(
-        30.0, "a heartbeat at most this old is timely", unit="s", above=0, maximum=YEAR_S
-    )
+    healthy_within_s: float = setting(30.0, "a heartbeat at most this old is timely", unit="s", above=0, maximum=YEAR_S)
     unhealthy_after_s: float = setting(
         30.0,
         "silence after which a worker gets no tasks; between healthy_within_s and this it is degraded",
@@ -80,9 +78,7 @@ class WorkerSettings:
     default_slots: int = setting(
         5, "tasks at once on a worker that does not say", unit="tasks", minimum=1, maximum=10_000
     )
-    max_workers: int = setting(
-        200_000, "workers known at once; one more is refused", minimum=1, maximum=10_000_000
-    )
+    max_workers: int = setting(200_000, "workers known at once; one more is refused", minimum=1, maximum=10_000_000)
     type_specializations: dict[str, tuple[str, ...]] = setting(
         {}, "specializations of workers that name a worker_type and no specializations of their own"
     )

@@ -11,6 +11,8 @@ effects of the core are turned into messages, journal entries and watched events
     schedule.py   ScheduleService: the unary calls
     streams.py    ScheduleService.Schedule: one session per worker stream
     admin.py      AdminService: what operators ask
+                  status.py the whole, worker_view.py and worker_query.py workers, paging.py scans and pages,
+                  watch.py events
     health.py     grpc.health.v1 with List; reflection.py: v1 and v1alpha
     server.py     the grpc.aio server with its options and all of the above
 

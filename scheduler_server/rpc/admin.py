@@ -1,17 +1,311 @@
-"""AdminService: what operators ask."""
+"""AdminService: what operators ask.
 
+Answers about many workers are made in slices of a millisecond, with the loop's turn in between, so each worker's line
+is true when it is written and the whole is not one instant's. What is not here answers UNIMPLEMENTED (`server.py`).
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from scheduler_api.v1 import admin_service_pb2, schedule_service_pb2
+from scheduler_server.assignment.effects import RemoveReply
+from scheduler_server.assignment.events import RemoveWorker, Tick
+from scheduler_server.model.clock import Now
+from scheduler_server.model.fleet_event import FleetEventKind
+from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.registry.record import WorkerRecord
+from scheduler_server.rpc import checks, encode, paging, status, worker_view
+from scheduler_server.rpc.checks import Checker
+from scheduler_server.rpc.errors import NotSupported, Refused
+from scheduler_server.rpc.paging import Turn
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.shell import Shell
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
+from scheduler_server.rpc.watch import EventWatchers
+from scheduler_server.rpc.worker_query import Filter, Order, Profile, similar
+
+_LOG = logging.getLogger(__name__)
+
+PROTOCOL_VERSION = 1
+
+_SHORTEST_WINDOW_S, _LONGEST_WINDOW_S = 60.0, 3_600.0
+
+_BEYOND_METHODS = ("delivery_stream", "explanation_full")
+"""Features that are fields of a method, not methods."""
 
 
 class AdminCalls:
-    """Placeholder filled next."""
+    """Each method: check the message, look, encode the answer. What can be refused is told by exception."""
 
     def __init__(
         self, shell: Shell, calls: ScheduleCalls, streams: WorkerStreams, stores: Stores, settings: Any
     ) -> None:
         self._shell = shell
+        self._core = shell.core
+        self._calls = calls
+        self._streams = streams
+        self._stores = stores
+        self._profile: str = settings.profile
+        self._watchers = EventWatchers(shell)
+        self._version = _version()
+        self._features = _features(calls, streams, self)
+        self.draining = False
+
+    def drain(self) -> None:
+        """The server is going down: end the watchers, change nothing more."""
+        self.draining = True
+        self._watchers.drain()
+
+    # ------------------------------------------------------------------ the whole
+
+    async def GetStatus(
+        self, request: admin_service_pb2.GetStatusRequest, context: Any
+    ) -> admin_service_pb2.GetStatusResponse:
+        """How is the server."""
+        now = self._look()
+        core = self._core
+        response = admin_service_pb2.GetStatusResponse()
+        response.version = self._version
+        response.server_incarnation = core.incarnation
+        encode.set_instant(response.started_at, core.started.wall)
+        encode.set_span(response.uptime, max(0.0, now.monotonic - core.started.monotonic))
+        serving, draining = admin_service_pb2.SERVING_STATE_SERVING, admin_service_pb2.SERVING_STATE_DRAINING
+        response.serving = draining if self._calls.draining else serving
+        status.policy(response.policy, core, self._profile)
+        status.stores(response, self._stores, now)
+        status.breakers(response, core, now)
+        status.decisions(response, core)
+        response.features.extend(self._features)
+        response.protocol_version = PROTOCOL_VERSION
+        encode.set_instant(response.now, now.wall)
+        response.lost_track = self._shell.event_counts[FleetEventKind.LEASE_LOST_TRACK]
+        orphans = sum(map(len, core.ledger.orphans.values()))
+        grace_left = core.settings.health.remove_after_s - (now.monotonic - core.started.monotonic)
+        if orphans and grace_left > 0:
+            encode.set_span(response.loss_grace_left, grace_left)
+        response.streams.workers = len(self._streams)
+        response.streams.event_watches = len(self._watchers)
+        tally = await self._tally(None)
+        tally.fill_counts(response.workers)
+        response.leases = tally.leases + orphans
+        return response
+
+    async def GetLoad(
+        self, request: admin_service_pb2.GetLoadRequest, context: Any
+    ) -> admin_service_pb2.GetLoadResponse:
+        """How busy is the fleet."""
+        checker = Checker()
+        profile = Profile(request, checker)
+        if request.HasField("window"):
+            window_s = checker.span_s("window", request.window.seconds, request.window.nanos)
+            if not checker.faults and not _SHORTEST_WINDOW_S <= window_s <= _LONGEST_WINDOW_S:
+                checker.fault("window", f"must be 60 s to 3,600 s (got {window_s:g} s)")
+        checker.done()
+        if request.HasField("window"):
+            raise NotSupported("window", "the spread over a stretch of time; without it, it is that of this instant")
+        now = self._look()
+        response = admin_service_pb2.GetLoadResponse()
+        tally = await self._tally(profile)
+        tally.fill_load(response)
+        encode.set_instant(response.as_of, now.wall)
+        return response
+
+    async def _tally(self, profile: Profile | None) -> status.Tally:
+        tally = status.Tally()
+        turn = Turn()
+        for record in list(self._core.fleet.records.values()):
+            if turn.over():
+                await turn.pause()
+            if record.row >= 0 and (profile is None or profile.matches(record)):
+                tally.add(record)
+        return tally
+
+    # ------------------------------------------------------------------ workers
+
+    async def ListWorkers(
+        self, request: admin_service_pb2.ListWorkersRequest, context: Any
+    ) -> admin_service_pb2.ListWorkersResponse:
+        """Workers, filtered, sorted, paged. Choice and order are the scan's, values those of when they are written."""
+        now = self._look()
+        checker = Checker()
+        wanted = Filter(request, checker)
+        order = Order(request.order_by, checker, lambda record: self._core.available_in_s(record, now))
+        size = paging.size(checker, request.page_size)
+        checker.done()
+        bound_to = paging.scope(self._core.incarnation, request)
+        after = paging.read_token(bound_to, request.page_token)
+        page = paging.Page(size, after, backwards=order.backwards)
+        response = admin_service_pb2.ListWorkersResponse()
+        total = 0
+        turn = Turn()
+        for record in list(self._core.fleet.records.values()):
+            if turn.over():
+                await turn.pause()
+            if record.row >= 0 and wanted.matches(record):  # a row below 0: removed since the scan began
+                total += 1
+                page.offer(order.position(record), record)
+        written = 0
+        rows = page.rows()
+        more = page.more
+        last = after
+        for at, record in rows:
+            if turn.over():
+                await turn.pause()
+            if written > paging.MAX_PAGE_BYTES:
+                more = True
+                break
+            last = at
+            if record.row >= 0:
+                message = response.workers.add()
+                self._fill(message, record)
+                written += message.ByteSize()
+        if more and last is not None:
+            response.next_page_token = paging.write_token(bound_to, last)
+        response.total_size = total
+        encode.set_instant(response.as_of, now.wall)
+        return response
+
+    async def GetWorker(
+        self, request: admin_service_pb2.GetWorkerRequest, context: Any
+    ) -> admin_service_pb2.GetWorkerResponse:
+        """One worker, with the leases it holds."""
+        record = await self._record(request.worker_id)
+        now = self._look()
+        response = admin_service_pb2.GetWorkerResponse()
+        self._fill(response.worker, record)
+        written = 0
+        turn = Turn()
+        for lease in list(record.leases.values()):
+            if turn.over():
+                await turn.pause()
+            if lease.live and written <= paging.MAX_PAGE_BYTES:
+                message = response.worker.leases.add()
+                worker_view.fill_lease(message, lease, now)
+                written += message.ByteSize()
+        return response
+
+    async def RemoveWorker(
+        self, request: admin_service_pb2.RemoveWorkerRequest, context: Any
+    ) -> admin_service_pb2.RemoveWorkerResponse:
+        """Forget a worker."""
+        checker = Checker()
+        checker.text("reason", request.reason, limit=checks.MAX_DETAIL)
+        record = await self._record(request.worker_id, checker)
+        self._refuse_when_draining()
+        # No await from here on: a lease granted in between would be lost without `force`.
+        if record.leases and not request.force:
+            about = (("worker_id", record.worker_id), ("leases", str(len(record.leases))))
+            message = f"worker {record.worker_id!r} still holds leases ({len(record.leases)}): drain it, or send force"
+            raise Refused(Refusal(Reason.WORKER_BUSY, message, about))
+        reply: RemoveReply = self._shell.handle(RemoveWorker(request.worker_id, request.reason))
+        if reply.refusal is not None:
+            raise Refused(reply.refusal)
+        return admin_service_pb2.RemoveWorkerResponse(lost_leases=reply.leases_lost)
+
+    def _fill(self, message: admin_service_pb2.Worker, record: WorkerRecord) -> None:
+        now = self._shell.now()
+        wait_s = self._core.available_in_s(record, now)
+        worker_view.fill(message, record, now, wait_s, self._streams.waiting(record.session))
+
+    async def _record(self, worker_id: str, checker: Checker | None = None) -> WorkerRecord:
+        checker = checker or Checker()
+        checker.text("worker_id", worker_id, required=True)
+        checker.done()
+        self._look()
+        record = self._core.fleet.records.get(worker_id)
+        if record is not None:
+            return record
+        message = f"worker {worker_id!r} is not known"
+        about = [("worker_id", worker_id)]
+        alike = await similar(self._core.fleet.records, worker_id)
+        if alike:
+            message += "; known are " + ", ".join(map(repr, alike))
+            about.append(("similar", ", ".join(alike)))
+        raise Refused(Refusal(Reason.WORKER_UNKNOWN, message, tuple(about)))
+
+    # ------------------------------------------------------------------ events and snapshots
+
+    async def WatchEvents(self, request: admin_service_pb2.WatchEventsRequest, context: Any) -> None:
+        """Stream events."""
+        self._refuse_when_draining()
+        self._look()
+        await self._watchers.watch(request, context)
+
+    async def TakeSnapshot(
+        self, request: admin_service_pb2.TakeSnapshotRequest, context: Any
+    ) -> admin_service_pb2.TakeSnapshotResponse:
+        """Write a snapshot now."""
+        checker = Checker()
+        checker.text("reason", request.reason, limit=checks.MAX_DETAIL)
+        checker.done()
+        self._refuse_when_draining()
+        stores = self._stores
+        if stores.write_snapshot is None:
+            message = "no snapshot store is configured: storage.state_folder is empty"
+            raise Refused(Refusal(Reason.NO_SNAPSHOT_STORE, message))
+        if stores.snapshots.busy:
+            raise Refused(Refusal(Reason.SNAPSHOT_IN_PROGRESS, "another snapshot is being written; wait for it"))
+        _LOG.info("a snapshot is asked for: %s", request.reason or "no reason given")
+        began = self._shell.now()
+        await stores.write_snapshot()
+        if stores.snapshots.last_error is not None:
+            message = f"the snapshot was not written: {stores.snapshots.last_error}"
+            raise Refused(Refusal(Reason.STORE_UNAVAILABLE, message, (("store", "snapshot"),)))
+        response = admin_service_pb2.TakeSnapshotResponse()
+        encode.set_instant(response.taken_at, began.wall)
+        encode.set_span(response.took, max(0.0, self._shell.now().monotonic - began.monotonic))
+        response.location = stores.snapshot_location
+        response.size_bytes = await asyncio.to_thread(_size_bytes, Path(stores.snapshot_location))
+        turn = Turn()
+        for _ in self._core.predictor.state():
+            response.prediction_keys += 1
+            if turn.over():
+                await turn.pause()
+        return response
+
+    # ------------------------------------------------------------------ shared
+
+    def _look(self) -> Now:
+        """The present instant, with the state brought up to it."""
+        self._shell.handle(Tick())
+        return self._shell.now()
+
+    def _refuse_when_draining(self) -> None:
+        if self.draining:
+            raise Refused(Refusal(Reason.SERVER_DRAINING, "the server is going down; nothing was done"))
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # replaced or taken away since: it was written all the same
+
+
+def _version() -> str:
+    try:
+        return version("scheduler-server")
+    except PackageNotFoundError:  # run from a folder, not installed
+        return ""
+
+
+def _features(*parts: object) -> list[str]:
+    """The methods that are there, in the spelling of features."""
+    return [*(_snake(name) for name in _methods() if any(hasattr(part, name) for part in parts)), *_BEYOND_METHODS]
+
+
+def _methods() -> Iterator[str]:
+    for described in (schedule_service_pb2.DESCRIPTOR, admin_service_pb2.DESCRIPTOR):
+        for service in described.services_by_name.values():
+            for method in service.methods:
+                yield method.name
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -14,10 +14,13 @@ MAX_ITEMS = 1_000
 MAX_LEASES = 10_000
 MAX_SLOTS = 10_000
 MAX_QUEUE_DEPTH = 1_000_000
+MAX_CONNECTION = 2**63 - 1
 MAX_PAYLOAD_BYTES = 65_536
 MAX_SPAN_S = 365 * 86_400.0
+MAX_NANOS = 999_999_999
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # the years 1 to 9999, as protobuf has it
 MAX_CLOCK_AHEAD_S = 86_400.0
-"""A worker's clock may be a day ahead of ours: skew is its own business, but microseconds sent as milliseconds are not."""
+"""A worker's clock may be a day ahead of ours: skew is its own business, microseconds sent as milliseconds are not."""
 
 MAX_FAULTS = 20
 """Faults told at once: errors travel in trailers, whose limit is 8 KiB with most clients."""
@@ -34,7 +37,8 @@ class Faults(Exception):
     """Everything that is wrong with one message."""
 
     def __init__(self, faults: list[Fault]) -> None:
-        super().__init__("; ".join(f"{fault.field}: {fault.description}" for fault in faults[:MAX_FAULTS]))
+        more = f"{len(faults)} faults, among them: " if len(faults) > MAX_FAULTS else ""
+        super().__init__(more + "; ".join(f"{fault.field}: {fault.description}" for fault in faults[:MAX_FAULTS]))
         self.faults = faults[:MAX_FAULTS]
 
 
@@ -126,7 +130,7 @@ class Checker:
 
     def span_s(self, field: str, seconds: int, nanos: int, *, above_zero: bool = False) -> float:
         """A Duration of 0 to a year, in seconds."""
-        if not -999_999_999 <= nanos <= 999_999_999 or (seconds > 0 > nanos) or (seconds < 0 < nanos):
+        if not -MAX_NANOS <= nanos <= MAX_NANOS or (seconds > 0 > nanos) or (seconds < 0 < nanos):
             self.fault(field, "is not a valid Duration: nanos out of range or of the other sign")
             return 0.0
         value = seconds + nanos / 1e9
@@ -138,7 +142,7 @@ class Checker:
 
     def instant_s(self, field: str, seconds: int, nanos: int) -> float:
         """A Timestamp in the years 1 to 9999, in seconds since 1970."""
-        if not (-62_135_596_800 <= seconds <= 253_402_300_799 and 0 <= nanos <= 999_999_999):
+        if not (FIRST_SECOND <= seconds <= LAST_SECOND and 0 <= nanos <= MAX_NANOS):
             self.fault(field, "is not a valid Timestamp: outside the years 1 to 9999")
             return 0.0
         return seconds + nanos / 1e9

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -38,20 +39,33 @@ CODES: dict[Reason, int] = {
     Reason.LEASE_OF_ANOTHER_WORKER: code_pb2.ABORTED,
     Reason.LEASE_ENDED: code_pb2.FAILED_PRECONDITION,
     Reason.WORKER_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.WORKER_BUSY: code_pb2.FAILED_PRECONDITION,
     Reason.SESSION_SUPERSEDED: code_pb2.ABORTED,
     Reason.TOO_MANY_WORKERS: code_pb2.RESOURCE_EXHAUSTED,
     Reason.NOT_SUPPORTED_YET: code_pb2.UNIMPLEMENTED,
     Reason.SERVER_DRAINING: code_pb2.UNAVAILABLE,
     Reason.STREAM_SILENT: code_pb2.DEADLINE_EXCEEDED,
     Reason.REQUEST_UNREADABLE: code_pb2.INVALID_ARGUMENT,
+    Reason.PAGE_TOKEN_INVALID: code_pb2.INVALID_ARGUMENT,
+    Reason.RESUME_TOKEN_EXPIRED: code_pb2.OUT_OF_RANGE,
+    Reason.WATCHER_TOO_SLOW: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.TOO_MANY_WATCHERS: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.NO_SNAPSHOT_STORE: code_pb2.FAILED_PRECONDITION,
+    Reason.SNAPSHOT_IN_PROGRESS: code_pb2.ABORTED,
+    Reason.STORE_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.INTERNAL: code_pb2.INTERNAL,
 }
 
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
-_MOST_NAMES = 20
-"""Missing names told: details travel in trailers, whose limit is 8 KiB with most clients."""
-_LONGEST_MESSAGE = 2_000
+# Errors travel in trailers, whose limit is 8 KiB with most clients: the message percent-encoded (three bytes for each
+# that is not printable ASCII), the details in base64 (four for three). 1,024 + 4/3 * (1,024 + 2,048 + 1,700) + what
+# HTTP/2 counts for three headers stays below it.
+_MESSAGE_BYTES = 1_024
+_METADATA_BYTES = 1_700
+_LISTS_BYTES = 2_048
+_TEXT_BYTES = 256
+_CUT = "..."
 
 
 class NotSupported(Exception):
@@ -81,18 +95,17 @@ def status_of(error: Faults | NotSupported | Refused | Refusal) -> status_pb2.St
     refusal = error.refusal if isinstance(error, Refused) else error
     details: list[Any] = []
     metadata = dict(refusal.metadata)
-    if refusal.reason is Reason.INVALID_ARGUMENT:
-        details.append(_bad_request([Fault(metadata.get("field", ""), refusal.message)]))
+    if CODES[refusal.reason] == code_pb2.INVALID_ARGUMENT and "field" in metadata:
+        details.append(_bad_request([Fault(metadata["field"], refusal.message)]))
     if refusal.blocking is not None:
+        told: Any = decision_pb2.PlacementRefusal
+        count_of: Any = decision_pb2.RejectionCount
         details.append(
-            decision_pb2.PlacementRefusal(
+            told(
                 blocking=refusal.blocking.value,
-                rejections=[
-                    decision_pb2.RejectionCount(reason=reason.value, count=count)
-                    for reason, count in refusal.rejections
-                ],
-                missing_capabilities=refusal.missing_capabilities[:_MOST_NAMES],
-                missing_labels=refusal.missing_labels[:_MOST_NAMES],
+                rejections=[count_of(reason=reason.value, count=count) for reason, count in refusal.rejections],
+                missing_capabilities=_within(refusal.missing_capabilities),
+                missing_labels=_within(refusal.missing_labels),
             )
         )
     if refusal.retry_after_s is not None:
@@ -103,22 +116,64 @@ def status_of(error: Faults | NotSupported | Refused | Refusal) -> status_pb2.St
 
 
 def _bad_request(faults: list[Fault]) -> error_details_pb2.BadRequest:
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=fault.field, description=fault.description)
-            for fault in faults
-        ]
-    )
+    told = error_details_pb2.BadRequest()
+    for fault in faults:
+        told.field_violations.add(field=_short(fault.field), description=_short(fault.description))
+        if told.ByteSize() > _LISTS_BYTES - 2 * _TEXT_BYTES:
+            break
+    return told
 
 
 def _status(reason: Reason, message: str, metadata: dict[str, str], *details: Any) -> status_pb2.Status:
-    status = status_pb2.Status(code=CODES[reason], message=message[:_LONGEST_MESSAGE])
-    info = error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=metadata)
+    status = status_pb2.Status(code=CODES[reason], message=_message(message))
+    info = error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN)
+    room = _METADATA_BYTES
+    for name, value in metadata.items():
+        kept = _short(value)
+        room -= len(name) + len(kept.encode()) + 8  # tags and lengths of a map entry
+        if room < 0:
+            break
+        info.metadata[name] = kept
     for detail in (info, *details):
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _message(text: str) -> str:
+    """The start of a message that fits into its trailer."""
+    if len(text) <= _MESSAGE_BYTES and text.isascii() and text.isprintable() and "%" not in text:
+        return text
+    room = _MESSAGE_BYTES - len(_CUT)
+    fits = 0  # how much of it leaves room for the cut
+    for at, each in enumerate(text, 1):
+        room -= 1 if " " <= each <= "~" and each != "%" else 3 * len(each.encode())
+        if room >= 0:
+            fits = at
+        elif room < -len(_CUT):
+            return text[:fits] + _CUT
+    return text
+
+
+def _short(text: str) -> str:
+    """The start of a text that is at most _TEXT_BYTES long."""
+    encoded = text.encode()
+    if len(encoded) <= _TEXT_BYTES:
+        return text
+    return encoded[: _TEXT_BYTES - len(_CUT)].decode(errors="ignore") + _CUT
+
+
+def _within(names: tuple[str, ...]) -> list[str]:
+    """As many of these names as fit."""
+    told: list[str] = []
+    room = _LISTS_BYTES // 2 - 64
+    for name in map(_short, names):
+        room -= len(name.encode()) + 3
+        if room < 0:
+            break
+        told.append(name)
+    return told
 
 
 def item_error(error: Faults | NotSupported | Refused | Refusal) -> schedule_service_pb2.ItemError:
@@ -133,6 +188,21 @@ async def abort(context: Any, error: Faults | NotSupported | Refused | Refusal) 
     raise AssertionError("abort returns to nobody")
 
 
+UNREADABLE = Refusal(Reason.REQUEST_UNREADABLE, "the bytes are not a message of this type; is the contract the same?")
+
+
+def readable(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`parse`, but None for bytes that do not parse: raised from here it would reach the caller as UNKNOWN."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError:
+            return None
+
+    return read
+
+
 Unary = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -141,12 +211,14 @@ def mapped(method: Unary, name: str) -> Unary:
 
     async def call(request: Any, context: Any) -> Any:
         try:
+            if request is None:  # see `readable`
+                raise Refused(UNREADABLE)
             return await method(request, context)
         except (Faults, NotSupported, Refused) as error:
             await abort(context, error)
         except (grpc.aio.AbortError, grpc.aio.UsageError):
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 -- the last stop: whatever it is, the log gets all of it and the caller nothing
             _LOG.exception("%s failed", name)
             await abort(context, Refusal(Reason.INTERNAL, "a fault of the server; its log has the details"))
 

@@ -28,7 +28,7 @@ class Health(HealthServicer):
 
     async def List(self, request: Any, context: Any) -> Any:
         """All services and their status."""
-        response = health_pb2.HealthListResponse()
+        response = health_pb2.HealthListResponse()  # type: ignore[attr-defined] # newer than its stubs
         for service in sorted(self._listed)[:_MOST_LISTED]:
             response.statuses[service].status = self._listed[service]
         return response

@@ -18,18 +18,28 @@ V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 def add_reflection(server: "grpc.aio.Server", services: list[str]) -> None:
     """Let the server describe these services, and reflection itself."""
     _describe_v1()
-    servicer: Any = ReflectionServicer([*services, V1, V1ALPHA])
+    servicer: Any = _Reflection([*services, V1, V1ALPHA])
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     server.add_generic_rpc_handlers(
-        tuple(
-            grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
-            for name in (V1, V1ALPHA)
-        )
+        tuple(grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in (V1, V1ALPHA))
     )
+
+
+class _Reflection(ReflectionServicer):
+    """Also finds methods by name, as `grpcurl describe` asks for them; protobuf's C implementation does not."""
+
+    def _file_containing_symbol(self, request: Any, fully_qualified_name: str) -> Any:
+        service, _, name = fully_qualified_name.rpartition(".")
+        try:
+            known = name in descriptor_pool.Default().FindServiceByName(service).methods_by_name
+        except KeyError:
+            known = False
+        known_to_the_pool: Any = super()  # its types leave this method out
+        return known_to_the_pool._file_containing_symbol(request, service if known else fully_qualified_name)
 
 
 def _describe_v1() -> None:
@@ -41,7 +51,8 @@ def _describe_v1() -> None:
     old, new = ".grpc.reflection.v1alpha.", ".grpc.reflection.v1."
     for message in renamed.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(old, new)
+            if field.type_name:
+                field.type_name = field.type_name.replace(old, new)
     for service in renamed.service:
         for method in service.method:
             method.input_type = method.input_type.replace(old, new)

@@ -117,6 +117,4 @@ def _other_result(add: Any, reply: OutcomeReply) -> None:
         result.error.CopyFrom(item_error(reply.refusal))
 
 
-_DRAINING = Refusal(
-    Reason.SERVER_DRAINING, "the server is going down; ask another one, or this one again later"
-)
+_DRAINING = Refusal(Reason.SERVER_DRAINING, "the server is going down; ask another one, or this one again later")

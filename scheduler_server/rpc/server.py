@@ -6,11 +6,12 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2_grpc
 
 from scheduler_api.v1 import admin_service_pb2, schedule_service_pb2
 from scheduler_server.model.setting import setting
-from scheduler_server.rpc.errors import NotSupported, abort, mapped
+from scheduler_server.rpc.errors import NotSupported, abort, mapped, readable
 from scheduler_server.rpc.health import Health
 from scheduler_server.rpc.reflection import add_reflection
 
@@ -57,7 +58,8 @@ def make_server(settings: ServerSettings) -> "grpc.aio.Server":
             ),  # on by default: a second server on the port would take a share of the calls
             ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
+            # What is sent is bounded by what was asked; a batch that was carried out must be answered.
+            ("grpc.max_send_message_length", -1),
             ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1_000)),
             ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1_000)),
             # Keepalive alone notices a black-holed stream only after its own timeout of a minute.
@@ -81,22 +83,22 @@ def add_services(server: "grpc.aio.Server", schedule: Any, streams: Any, admin: 
 
 def _handler(method: MethodDescriptor, parts: tuple[Any, ...]) -> Any:
     implementation = next((found for part in parts if (found := getattr(part, method.name, None))), None)
-    request: Any = method.input_type._concrete_class
-    response: Any = method.output_type._concrete_class
+    request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
     codecs: Mapping[str, Any] = {
-        "request_deserializer": request.FromString,
+        # A stream's reader sees for itself what does not parse.
+        "request_deserializer": request.FromString if method.client_streaming else readable(request.FromString),
         "response_serializer": response.SerializeToString,
     }
     name = f"{method.containing_service.name}.{method.name}"
     if method.client_streaming and method.server_streaming:
         return grpc.stream_stream_rpc_method_handler(implementation or _unimplemented(name), **codecs)
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(implementation or _unimplemented(name), **codecs)
+        return grpc.unary_stream_rpc_method_handler(mapped(implementation or _unimplemented(name), name), **codecs)
     return grpc.unary_unary_rpc_method_handler(mapped(implementation or _unimplemented(name), name), **codecs)
 
 
 def _unimplemented(name: str) -> Any:
-    async def unimplemented(request: Any, context: Any) -> None:
+    async def unimplemented(_request: Any, context: Any) -> None:
         await abort(context, NotSupported(name, "the contract has it, this version does not"))
 
     return unimplemented

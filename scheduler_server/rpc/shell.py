@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,7 +11,8 @@ from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.effects import Effect
 from scheduler_server.assignment.events import Event, Tick
 from scheduler_server.model.clock import Now
-from scheduler_server.model.fleet_event import FleetEvent
+from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.making import make
 
 LEASE = "lease"
 """The journal's kind of entry for a lease."""
@@ -39,7 +40,8 @@ class Sessions(Protocol):
 
 def system_now() -> Now:
     """The present instant of this machine's clocks."""
-    return Now(time.monotonic(), time.time())
+    now: Now = make(Now, (time.monotonic(), time.time()))
+    return now
 
 
 class Shell:
@@ -54,6 +56,8 @@ class Shell:
         self.sessions: Sessions | None = None
         self.events: deque[FleetEvent] = deque(maxlen=EVENTS_KEPT)
         self.event_arrived = asyncio.Event()
+        self.event_counts: Counter[FleetEventKind] = Counter()  # since the start
+        self.last_event = 0.0  # monotonic seconds
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -78,7 +82,9 @@ class Shell:
         """Give the core one event and carry out what it says; answers the last reply among the effects, if any."""
         answer = None
         core = self.core
-        for effect in core.handle(self._now(), event):
+        now = self._now()
+        self.last_event = now[0]
+        for effect in core.handle(now, event):
             kind = type(effect)
             if kind in _REPLIES:
                 answer = effect
@@ -97,6 +103,7 @@ class Shell:
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, effects.Published):
             self.events.append(effect.event)
+            self.event_counts[effect.event.kind] += 1
             self.event_arrived.set()
             self.event_arrived = asyncio.Event()
         elif self.sessions is not None:
@@ -113,7 +120,9 @@ class Shell:
 
     def _tick(self) -> None:
         self._armed_for = float("inf")
+        last = self.last_event
         self.handle(Tick())
+        self.last_event = last  # a tick is nobody's request
 
 
 _REPLIES = frozenset({effects.Reply, effects.OutcomeReply, effects.CancelReply, effects.RemoveReply})

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from scheduler_api.v1 import worker_pb2
 from scheduler_server.assignment import effects
@@ -14,7 +15,7 @@ from scheduler_server.assignment.events import Disconnect
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.rpc import decode, encode
 from scheduler_server.rpc.checks import Faults
-from scheduler_server.rpc.errors import NotSupported, Refused, abort
+from scheduler_server.rpc.errors import UNREADABLE, NotSupported, Refused, abort
 from scheduler_server.rpc.shell import Shell
 
 _LOG = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ FIRST_HEARTBEAT_S = 10.0
 
 MAX_OUTBOUND = 1_024
 """Directives waiting for one worker. When one more comes the stream is ended: the worker does not read, so it could not
-be given a task either, and its reconnect is told what it missed. Acks do not count: a newer one stands for an older."""
+be given a task either, and its reconnect is told what it missed. Plain acks do not add up: a newer one stands for an
+older."""
 
 LAST_WORDS_S = 5.0
 """Time for a goodbye to get through; then the stream is ended without it."""
@@ -75,12 +77,18 @@ class WorkerStreams:
         self._sessions: dict[int, Session] = {}
         self._incarnation = shell.core.incarnation
         self._unhealthy_after_s = shell.core.settings.health.unhealthy_after_s
+        self.first_heartbeat_s = FIRST_HEARTBEAT_S
         self.draining = False
         self.overflowed = 0
         shell.sessions = self
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def waiting(self, session: int | None) -> int:
+        """Directives that wait to be written to a session; 0 where there is none."""
+        found = self._sessions.get(session) if session is not None else None
+        return len(found.outbound) if found is not None else 0
 
     async def Schedule(self, requests: Any, context: Any) -> None:
         """One worker's stream, from its first heartbeat to its end."""
@@ -117,7 +125,7 @@ class WorkerStreams:
     async def _read(self, session: Session, context: Any) -> None:
         error: Faults | NotSupported | Refused | None = None
         try:
-            async with asyncio.timeout(FIRST_HEARTBEAT_S):
+            async with asyncio.timeout(self.first_heartbeat_s):
                 message = await context.read()
             if message is not grpc.aio.EOF:
                 wall = self._shell.now().wall
@@ -127,15 +135,15 @@ class WorkerStreams:
                 await self._converse(session, context)
         except TimeoutError:
             error = Refused(
-                Refusal(
-                    Reason.STREAM_SILENT, f"no heartbeat within {FIRST_HEARTBEAT_S:g} s; send one at once"
-                )
+                Refusal(Reason.STREAM_SILENT, f"no heartbeat within {self.first_heartbeat_s:g} s; send one at once")
             )
         except (Faults, NotSupported, Refused) as told:
             error = told
+        except DecodeError:
+            error = Refused(UNREADABLE)
         except (grpc.aio.BaseError, asyncio.InvalidStateError, grpc.RpcError):
             pass  # the stream is gone
-        except Exception:
+        except Exception:  # noqa: BLE001 -- the last stop, as for unary calls
             _LOG.exception("the stream of worker %r failed", session.worker_id)
             error = Refused(Refusal(Reason.INTERNAL, "a fault of the server; its log has the details"))
         session.close(error)
@@ -161,22 +169,15 @@ class WorkerStreams:
             session.close(Refused(effect.refusal))
             return
         outbound = session.outbound
-        directive = encode.directive(
-            effect, incarnation=self._incarnation, unhealthy_after_s=self._unhealthy_after_s
-        )
+        directive = encode.directive(effect, incarnation=self._incarnation, unhealthy_after_s=self._unhealthy_after_s)
         if kind is effects.Acked:
-            if outbound and outbound[-1].HasField("ack") and not outbound[-1].ack.refused:
-                outbound.pop()
+            _stand_for_older(directive.ack, outbound)
         elif kind is effects.Welcomed:
             session.worker_id = effect.worker_id
-        elif len(outbound) >= MAX_OUTBOUND:
+        if len(outbound) >= MAX_OUTBOUND:
             self.overflowed += 1
             session.close(
-                Refused(
-                    Refusal(
-                        Reason.STREAM_SILENT, f"{MAX_OUTBOUND} directives were not read; read, and reconnect"
-                    )
-                )
+                Refused(Refusal(Reason.STREAM_SILENT, f"{MAX_OUTBOUND} directives were not read; read, and reconnect"))
             )
             return
         outbound.append(directive)
@@ -184,3 +185,15 @@ class WorkerStreams:
             session.close()
         else:
             session.rouse()
+
+
+def _stand_for_older(ack: worker_pb2.Ack, outbound: deque[worker_pb2.WorkerDirective]) -> None:
+    """Take back the ack before this one, if it is still to be sent and this one can say all that it said."""
+    if not outbound or not outbound[-1].HasField("ack"):
+        return
+    older = outbound[-1].ack
+    if older.refused or older.verdicts:
+        return
+    if older.HasField("heartbeat_interval") and not ack.HasField("heartbeat_interval"):
+        ack.heartbeat_interval.CopyFrom(older.heartbeat_interval)
+    outbound.pop()

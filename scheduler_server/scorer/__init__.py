@@ -9,8 +9,8 @@ task:
   shows. Between two workers it must order as `key` does, apart from `specialization_bonus`, which the index adds by
   itself where a worker's specializations name the task's category.
 
-Scorers are plug-ins: whatever one raises, and whatever it answers that is not a number, becomes a fallback decision with
-its cause, and counts for the circuit breaker.
+Scorers are plug-ins: whatever one raises, and whatever it answers that is not a number, becomes a fallback decision
+with its cause, and counts for the circuit breaker.
 
 May import: model.
 """

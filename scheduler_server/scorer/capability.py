@@ -9,7 +9,7 @@ from scheduler_server.scorer.settings import ScorerSettings
 class CapabilityScorer:
     """Free share of slots, success rate, and speed = 1 / average duration in seconds (clipped to 1).
 
-    Worked examples of the specification: 8 of 10 slots free, 45 of 50 succeeded, 5 s: 0.71; 4 of 5, 10 of 10, 3 s: 0.77.
+    Worked examples of the specification: 8 of 10 free, 45 of 50 succeeded, 5 s: 0.71; 4 of 5, 10 of 10, 3 s: 0.77.
     Only successes count towards the average, so failing fast never looks like speed.
     """
 

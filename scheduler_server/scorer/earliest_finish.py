@@ -1,6 +1,7 @@
 """The worker that will be done first: the smallest wait + duration / speed."""
 
 from scheduler_server.model.decision import Score
+from scheduler_server.model.making import make
 from scheduler_server.model.task import Task
 from scheduler_server.model.worker import WorkerView
 
@@ -27,4 +28,5 @@ class EarliestFinishScorer:
     def score(self, worker: WorkerView, task: Task, wait_ms: float, duration_ms: float) -> Score:
         """Minus the predicted seconds to the end, in two terms."""
         wait, duration = wait_ms / 1_000.0, duration_ms / 1_000.0
-        return Score(-(wait + duration), (("wait_s", wait, -1.0), ("duration_s", duration, -1.0)))
+        scored: Score = make(Score, (-(wait + duration), (("wait_s", wait, -1.0), ("duration_s", duration, -1.0))))
+        return scored

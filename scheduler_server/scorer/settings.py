@@ -18,9 +18,7 @@ class ScorerSettings:
     max_wait_ms: float = setting(
         60_000.0, "weighted: wait at which its term is 0", unit="ms", above=0, maximum=86_400_000
     )
-    capacity_weight: float = setting(
-        0.5, "capability: weight of the free share of slots", minimum=0, maximum=1
-    )
+    capacity_weight: float = setting(0.5, "capability: weight of the free share of slots", minimum=0, maximum=1)
     success_weight: float = setting(0.3, "capability: weight of the success rate", minimum=0, maximum=1)
     speed_weight: float = setting(0.2, "capability: weight of the speed", minimum=0, maximum=1)
     specialization_bonus: float = setting(

@@ -7,8 +7,10 @@ from scheduler_server.scorer.settings import ScorerSettings
 
 
 class SpecialistScorer:
-    """Health score by heartbeat age (below 1, 5, 15 minutes: 1, 0.8, 0.5; then 0.2), a bonus where the task's category
-    is among the worker's specializations, and room: `1 - running/slots`. Below a health score of 0.5: no candidate.
+    """Health, specialization and room.
+
+    The health score goes by heartbeat age (below 1, 5, 15 minutes: 1, 0.8, 0.5; then 0.2); below 0.5 a worker is no
+    candidate. A bonus goes to workers whose specializations name the task's category. Room is `1 - running/slots`.
     """
 
     name = "specialist"

@@ -1,6 +1,7 @@
 """The specification's score: `0.4*(1 - wait/max_wait) + 0.4*(1 - load) + 0.2*priority`, 0 to 1."""
 
 from scheduler_server.model.decision import Score
+from scheduler_server.model.making import make
 from scheduler_server.model.task import Task
 from scheduler_server.model.worker import WorkerView
 from scheduler_server.scorer.settings import ScorerSettings
@@ -21,7 +22,7 @@ class WeightedScorer:
     def __init__(self, settings: ScorerSettings) -> None:
         self._wait_weight = settings.wait_weight
         self._load_weight = settings.load_weight
-        self._priority_weight = settings.priority_weight
+        self._weights = (settings.wait_weight, settings.load_weight, settings.priority_weight)
         self._max_wait_ms = settings.max_wait_ms
 
     def key(self, worker: WorkerView) -> float:
@@ -34,11 +35,12 @@ class WeightedScorer:
         wait = max(0.0, 1.0 - wait_ms / self._max_wait_ms) * fresh if wait_ms else fresh
         load = (1.0 - worker.load_now) * fresh
         priority = task.priority
-        return Score(
-            self._wait_weight * wait + self._load_weight * load + self._priority_weight * priority,
+        by_wait, by_load, by_priority = self._weights
+        scored: Score = make(
+            Score,
             (
-                ("wait", wait, self._wait_weight),
-                ("load", load, self._load_weight),
-                ("priority", priority, self._priority_weight),
+                by_wait * wait + by_load * load + by_priority * priority,
+                (("wait", wait, by_wait), ("load", load, by_load), ("priority", priority, by_priority)),
             ),
         )
+        return scored

@@ -66,9 +66,7 @@ class SnapshotFile:
 
     def begin(self, *, created_at: float) -> "SnapshotSession":
         """Start an edition that is written in pieces. `created_at` in s since 1970. Does no I/O yet."""
-        return SnapshotSession(
-            self, Header(format=self._format, version=self._version, created_at=created_at)
-        )
+        return SnapshotSession(self, Header(format=self._format, version=self._version, created_at=created_at))
 
     def read(self) -> SnapshotContent:
         """The newest usable edition. Never raises for what it finds: damage is set aside and told.

@@ -41,6 +41,11 @@ class SnapshotWriter:
             self.written_at, self.last_error = self._wall(), None
             return count
 
+    @property
+    def busy(self) -> bool:
+        """Is an edition being written?"""
+        return self._busy.locked()
+
     def close(self) -> None:
         """Let the thread end; a write that is under way is finished first. Files need nothing."""
         self._thread.shutdown(wait=False)

@@ -34,13 +34,7 @@ def cpu_limits(root: Path = Path("/")) -> dict[str, CpuUse]:
         for level, folder in _levels(root, ""):
             quota, _, period = _text(folder / "cpu.max").partition(" ")
             used = _table(folder / "cpu.stat").get("usage_usec")
-            if (
-                quota.isdigit()
-                and period.isdigit()
-                and int(quota) > 0
-                and int(period) > 0
-                and used is not None
-            ):
+            if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0 and used is not None:
                 found[level] = CpuUse(used * MICRO, int(quota) / int(period))
         return found
     for level, folder in _levels(root, "cpu"):

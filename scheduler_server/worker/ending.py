@@ -50,9 +50,7 @@ def after_goodbye(goodbye: Goodbye) -> Stop | Again:
     return Stop(WorkerDismissed(goodbye.message or f"goodbye {_reason_name(reason)}: not to come back"))
 
 
-def after_status(
-    code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, str | bytes]] = ()
-) -> Stop | Again:
+def after_status(code: grpc.StatusCode, details: str, metadata: Iterable[tuple[str, str | bytes]] = ()) -> Stop | Again:
     """What the status of a stream without a goodbye means."""
     why = f"{code.name}: {details}" if details else code.name
     match code:

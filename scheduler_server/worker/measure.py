@@ -77,15 +77,11 @@ def read_counters(root: Path = Path("/")) -> Counters:
     limits = [use for use in memory_limits(root) if use.limit_bytes < machine_memory.total]
     return Counters(
         cpu=quotas or {"machine": CpuUse(_machine_busy_s(), machine_cores)},
-        memory=max(
-            (use.used_bytes / use.limit_bytes for use in limits), default=machine_memory.percent / 100
-        ),
+        memory=max((use.used_bytes / use.limit_bytes for use in limits), default=machine_memory.percent / 100),
     )
 
 
 def _machine_busy_s() -> float:
     times = psutil.cpu_times()
     # On Linux, guest time is part of user time; iowait is time in which a task could have run.
-    return float(
-        sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
-    )
+    return float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal")))

@@ -14,9 +14,7 @@ def succeeded(result: object, duration_s: float) -> Outcome:
     if result is None:
         return _outcome(OutcomeStatus.OUTCOME_STATUS_SUCCEEDED, duration_s)
     if not isinstance(result, bytes | bytearray | memoryview):
-        return failure(
-            "ResultNotBytes", f"the handler returned {type(result).__name__}, not bytes", duration_s
-        )
+        return failure("ResultNotBytes", f"the handler returned {type(result).__name__}, not bytes", duration_s)
     content = bytes(result)
     if len(content) > MAX_RESULT_BYTES:
         text = f"the result has {len(content)} bytes, the limit is {MAX_RESULT_BYTES}"

@@ -85,9 +85,7 @@ class Leases:
         return RunningLeases(leases=[_entry(lease, now) for lease in listed[:MAX_LISTED]])
 
     def _free(self) -> int:
-        return self.slots - sum(
-            lease.slots for lease in self._leases.values() if lease.started_at is not None
-        )
+        return self.slots - sum(lease.slots for lease in self._leases.values() if lease.started_at is not None)
 
 
 def _entry(lease: Lease, now: float) -> RunningLease:

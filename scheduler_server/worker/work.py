@@ -119,9 +119,7 @@ class Work:
             if verdict.verdict == LeaseVerdictKind.LEASE_VERDICT_KIND_STOP:
                 self.cancel(verdict.lease_id, now)
             elif verdict.verdict == LeaseVerdictKind.LEASE_VERDICT_KIND_UNKNOWN:
-                log.warning(
-                    "the server knows nothing of lease %s; its outcome will go nowhere", lease.lease_id
-                )
+                log.warning("the server knows nothing of lease %s; its outcome will go nowhere", lease.lease_id)
                 lease.listed = False
 
     def handled(self, sequence: int, refused: Iterable[RefusedReport]) -> None:

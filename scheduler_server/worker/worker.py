@@ -88,9 +88,7 @@ class Worker:
         profile = Profile(
             worker_id=worker_id,
             capabilities=tuple(capabilities) if not isinstance(capabilities, str) else capabilities,
-            specializations=tuple(specializations)
-            if not isinstance(specializations, str)
-            else specializations,
+            specializations=tuple(specializations) if not isinstance(specializations, str) else specializations,
             worker_type=worker_type,
             slots=slots,
             prefetch=prefetch,
@@ -98,9 +96,7 @@ class Worker:
             reports_outcomes=reports_outcomes,
             node=machine() if node is None else node,
         )
-        self._engine = Engine(
-            profile, lambda: dial(address, credentials, call_credentials), metadata, background_tasks
-        )
+        self._engine = Engine(profile, lambda: dial(address, credentials, call_credentials), metadata, background_tasks)
 
     @property
     def worker_id(self) -> str:
@@ -235,9 +231,7 @@ class Worker:
         """
         with caught() as bell:
             self.start()
-            watch = threading.Thread(
-                target=self._ring_when_ended, args=(bell,), name="worker-ended", daemon=True
-            )
+            watch = threading.Thread(target=self._ring_when_ended, args=(bell,), name="worker-ended", daemon=True)
             watch.start()
             if bell.wait():
                 threading.Thread(target=self.stop, name="worker-stop", daemon=True).start()

@@ -92,9 +92,7 @@ class FakeTime:
 
 
 class Connect(Protocol):
-    def __call__(
-        self, target: str = "", time: FakeTime | None = None, **options: Any
-    ) -> AsyncSchedulerClient: ...
+    def __call__(self, target: str = "", time: FakeTime | None = None, **options: Any) -> AsyncSchedulerClient: ...
 
 
 @pytest.fixture
@@ -114,9 +112,7 @@ async def connect(request: pytest.FixtureRequest, server: AssignServer) -> Async
             sleep: Any = time.sleep if request.param == "sync" else time.sleep_aio
             options = {"clock": time.clock, "sleep": sleep, "chance": lambda: 0.0} | options
         if request.param == "sync":
-            opened.append(
-                cast(AsyncSchedulerClient, InThreads(SchedulerClient(target or server.target, **options)))
-            )
+            opened.append(cast(AsyncSchedulerClient, InThreads(SchedulerClient(target or server.target, **options))))
         else:
             opened.append(AsyncSchedulerClient(target or server.target, **options))
         return opened[-1]
@@ -163,9 +159,7 @@ async def test_a_placement_says_which_worker_when_and_why(client: AsyncScheduler
     assert placement.replayed is False
 
 
-async def test_a_task_asks_for_what_its_caller_said(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_a_task_asks_for_what_its_caller_said(server: AssignServer, client: AsyncSchedulerClient) -> None:
     await client.assign(TASK, delivery=Delivery.STREAM, enqueue=True, explain=True)
     request = server.asked["Assign"][0].request
     assert request.task == TASK.to_proto()
@@ -181,9 +175,7 @@ async def test_a_task_asks_for_nothing_that_its_caller_did_not_say(
     assert server.asked["Assign"][0].request == api.AssignRequest(task=TASK.to_proto())
 
 
-async def test_a_batch_answers_each_item_in_its_place(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_a_batch_answers_each_item_in_its_place(server: AssignServer, client: AsyncSchedulerClient) -> None:
     unable = refusal(Code.FAILED_PRECONDITION, "NO_CAPABLE_WORKER", "no gpu")
     error = api.ItemError(code=unable.code, message=unable.message, details=unable.details)
     server.answer(
@@ -213,9 +205,7 @@ async def test_an_item_of_a_batch_is_refused_as_a_call_of_its_own_would_be(
 ) -> None:
     details = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=3))
     status = refusal(Code.RESOURCE_EXHAUSTED, "NO_FREE_SLOT", "full", details)
-    item = api.AssignBatchResult(
-        error=api.ItemError(code=status.code, message=status.message, details=status.details)
-    )
+    item = api.AssignBatchResult(error=api.ItemError(code=status.code, message=status.message, details=status.details))
     server.answer("Assign", status)
     server.answer("AssignBatch", api.AssignBatchResponse(results=[item]))
     with pytest.raises(sdk.NoFreeSlot) as raised:
@@ -230,9 +220,7 @@ async def test_an_item_of_a_batch_is_refused_as_a_call_of_its_own_would_be(
 async def test_a_batch_with_another_number_of_answers_is_a_fault_of_the_server(
     server: AssignServer, client: AsyncSchedulerClient, count: int
 ) -> None:
-    server.answer(
-        "AssignBatch", api.AssignBatchResponse(results=[api.AssignBatchResult(response=PLACED)] * count)
-    )
+    server.answer("AssignBatch", api.AssignBatchResponse(results=[api.AssignBatchResult(response=PLACED)] * count))
     server.answer("ReportOutcome", api.ReportOutcomeResponse(results=list(REPORTED.results) * count))
     with pytest.raises(sdk.ServerFault, match=f"answered {count}"):
         await client.assign_batch([TASK])
@@ -274,9 +262,7 @@ async def test_a_single_refused_report_is_raised(server: AssignServer, client: A
     error = api.ItemError(code=status.code, message=status.message, details=status.details)
     server.answer(
         "ReportOutcome",
-        api.ReportOutcomeResponse(
-            results=[api.OutcomeReportResult(result=api.OUTCOME_RESULT_REFUSED, error=error)]
-        ),
+        api.ReportOutcomeResponse(results=[api.OutcomeReportResult(result=api.OUTCOME_RESULT_REFUSED, error=error)]),
     )
     with pytest.raises(sdk.LeaseUnknown, match="never granted") as raised:
         await client.report_outcome("l9", OutcomeStatus.SUCCEEDED)
@@ -322,9 +308,7 @@ async def test_a_task_is_cancelled_by_its_identity_and_lease(
     )
 
 
-async def test_raw_methods_get_deadline_metadata_and_error_types(
-    server: AssignServer, connect: Connect
-) -> None:
+async def test_raw_methods_get_deadline_metadata_and_error_types(server: AssignServer, connect: Connect) -> None:
     client = connect(token="secret")
     server.answer("GetStatus", admin_service_pb2.GetStatusResponse(), refusal(Code.PERMISSION_DENIED, "X"))
     request = admin_service_pb2.GetStatusRequest()
@@ -420,9 +404,7 @@ async def test_an_invalid_task_names_the_fields(server: AssignServer, client: As
     )
 
 
-async def test_a_refusal_however_long_arrives_whole(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_a_refusal_however_long_arrives_whole(server: AssignServer, client: AsyncSchedulerClient) -> None:
     missing = [f"{number:02}".ljust(256, "x") for number in range(64)]
     detail = decision_pb2.PlacementRefusal(missing_capabilities=missing)
     server.answer("Assign", refusal(Code.FAILED_PRECONDITION, "NO_CAPABLE_WORKER", "no", detail))
@@ -440,9 +422,7 @@ async def test_a_lost_attempt_tells_the_next(server: AssignServer, client: Async
     assert server.asked["Assign"][1].request.task.attempt == 5
 
 
-async def test_the_server_knows_the_next_attempt_better(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_the_server_knows_the_next_attempt_better(server: AssignServer, client: AsyncSchedulerClient) -> None:
     detail = error_details_pb2.ErrorInfo(
         reason="ATTEMPT_LOST", domain="scheduler-server", metadata={"next_attempt": "9"}
     )
@@ -474,18 +454,14 @@ async def test_details_that_make_no_sense_leave_code_and_message(
     assert (raised.value.message, raised.value.reason) == ("what is wrong", "")
 
 
-async def test_a_reason_of_another_product_is_not_ours(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_a_reason_of_another_product_is_not_ours(server: AssignServer, client: AsyncSchedulerClient) -> None:
     server.answer("Assign", refusal(Code.RESOURCE_EXHAUSTED, "NO_FREE_SLOT", "quota", domain="proxy.example"))
     with pytest.raises(sdk.OverLimit) as raised:
         await client.assign(TASK)
     assert raised.value.reason == ""
 
 
-async def test_an_exception_in_the_server_is_its_fault(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_an_exception_in_the_server_is_its_fault(server: AssignServer, client: AsyncSchedulerClient) -> None:
     async def fail(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         raise ZeroDivisionError
 
@@ -573,9 +549,7 @@ async def test_the_caller_may_say_another_deadline(
     assert close(server.asked["Assign"][0], 30)
 
 
-async def test_waiting_in_the_server_adds_to_the_deadline(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_waiting_in_the_server_adds_to_the_deadline(server: AssignServer, client: AsyncSchedulerClient) -> None:
     await client.assign(TASK, wait=timedelta(seconds=20))
     await client.assign(TASK, wait=20, timeout=5)
     (first, second) = server.asked["Assign"]
@@ -584,9 +558,7 @@ async def test_waiting_in_the_server_adds_to_the_deadline(
     assert close(second, 5)
 
 
-async def test_a_silent_server_is_given_up_at_the_deadline(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_a_silent_server_is_given_up_at_the_deadline(server: AssignServer, client: AsyncSchedulerClient) -> None:
     async def hang(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         await asyncio.Event().wait()
 
@@ -607,13 +579,9 @@ def full(retry_after: timedelta | None, reason: str = "NO_FREE_SLOT") -> status_
     return refusal(Code.RESOURCE_EXHAUSTED, reason, "full", error_details_pb2.RetryInfo(retry_delay=delay))
 
 
-async def test_patience_asks_again_when_the_server_expects_a_slot(
-    server: AssignServer, connect: Connect
-) -> None:
+async def test_patience_asks_again_when_the_server_expects_a_slot(server: AssignServer, connect: Connect) -> None:
     time = FakeTime()
-    server.answer(
-        "Assign", full(timedelta(seconds=3)), full(timedelta(seconds=8), "QUEUE_FULL"), full(None), PLACED
-    )
+    server.answer("Assign", full(timedelta(seconds=3)), full(timedelta(seconds=8), "QUEUE_FULL"), full(None), PLACED)
     placement = await connect(time=time).assign(TASK, patience=timedelta(seconds=60))
     assert placement.worker_id == "w1"
     assert time.slept_s == [3.0, 8.0, 0.025]
@@ -622,18 +590,14 @@ async def test_patience_asks_again_when_the_server_expects_a_slot(
     assert all(request == requests[0] for request in requests)
 
 
-async def test_patience_spreads_callers_who_were_told_the_same_instant(
-    server: AssignServer, connect: Connect
-) -> None:
+async def test_patience_spreads_callers_who_were_told_the_same_instant(server: AssignServer, connect: Connect) -> None:
     time = FakeTime()
     server.answer("Assign", full(timedelta(seconds=4)), PLACED)
     await connect(time=time, chance=lambda: 0.5).assign(TASK, patience=60)
     assert time.slept_s == [4.5]
 
 
-async def test_patience_that_would_end_before_the_slot_gives_up_at_once(
-    server: AssignServer, connect: Connect
-) -> None:
+async def test_patience_that_would_end_before_the_slot_gives_up_at_once(server: AssignServer, connect: Connect) -> None:
     time = FakeTime()
     server.answer("Assign", full(timedelta(seconds=3)))
     with pytest.raises(sdk.NoFreeSlot) as raised:
@@ -660,9 +624,7 @@ async def test_patience_has_none_for_what_does_not_pass(server: AssignServer, co
     assert len(server.asked["Assign"]) == 2
 
 
-async def test_patience_sleeps_by_the_real_clock_too(
-    server: AssignServer, client: AsyncSchedulerClient
-) -> None:
+async def test_patience_sleeps_by_the_real_clock_too(server: AssignServer, client: AsyncSchedulerClient) -> None:
     server.answer("Assign", full(timedelta(milliseconds=50)), PLACED)
     assert (await client.assign(TASK, patience=5)).worker_id == "w1"
 
@@ -706,9 +668,7 @@ async def test_who_waits_for_a_connection_waits_until_the_deadline(connect: Conn
     with pytest.raises(sdk.DeadlineExceeded):
         await client.assign(TASK, timeout=0.3)
     with pytest.raises(sdk.DeadlineExceeded):
-        await client.call(
-            cast(Any, client.admin.GetStatus), admin_service_pb2.GetStatusRequest(), timeout=0.3
-        )
+        await client.call(cast(Any, client.admin.GetStatus), admin_service_pb2.GetStatusRequest(), timeout=0.3)
 
 
 async def test_leaving_the_context_closes_the_connection(server: AssignServer) -> None:

@@ -78,9 +78,7 @@ def several_beats_after_now(session: FakeSession, count: int = 5) -> None:
 # ------------------------------------------------------------------------------------------- registration
 
 
-def test_the_first_heartbeat_registers_the_whole_worker(
-    server: ScheduleServer, make: Callable[..., Worker]
-) -> None:
+def test_the_first_heartbeat_registers_the_whole_worker(server: ScheduleServer, make: Callable[..., Worker]) -> None:
     worker = make(
         worker_id="w1",
         slots=4,
@@ -125,9 +123,7 @@ def test_later_heartbeats_of_a_session_carry_no_registration(
     assert [beat.sequence for beat in session.beats[:5]] == [1, 2, 3, 4, 5]
 
 
-def test_a_worker_without_a_handler_accepts_no_tasks(
-    server: ScheduleServer, make: Callable[..., Worker]
-) -> None:
+def test_a_worker_without_a_handler_accepts_no_tasks(server: ScheduleServer, make: Callable[..., Worker]) -> None:
     make(worker_id="w1").start()
     assert not server.session().beats[0].registration.accepts_tasks
 
@@ -429,9 +425,7 @@ def test_a_cancel_of_a_lease_that_is_not_here_is_answered_with_nothing(
 # ---------------------------------------------------------------------------------------------- reconnect
 
 
-def test_reports_are_repeated_until_they_are_acknowledged(
-    server: ScheduleServer, make: Callable[..., Worker]
-) -> None:
+def test_reports_are_repeated_until_they_are_acknowledged(server: ScheduleServer, make: Callable[..., Worker]) -> None:
     server.acknowledges = False
     worker = make(worker_id="w1")
     worker.task("quick")(done)
@@ -853,13 +847,15 @@ def test_a_second_signal_ends_a_draining_process_at_once(
     assert session.beats[-1].intent == WorkerIntent.WORKER_INTENT_DRAIN
 
 
-def test_run_puts_the_signal_handlers_back(server: ScheduleServer, make: Callable[..., Worker]) -> None:
+def test_a_signal_that_another_thread_gets_ends_run_which_puts_the_handlers_back(
+    server: ScheduleServer, make: Callable[..., Worker]
+) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     worker = make(worker_id="w1")
 
     def stop_when_connected() -> None:
         server.session()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # the kernel may choose any thread
 
     threading.Thread(target=stop_when_connected).start()
     worker.run()

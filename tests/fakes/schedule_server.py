@@ -75,9 +75,7 @@ class FakeSession:
         """Wait until the heartbeats so far make it true."""
         with self._changed:
             if not self._changed.wait_for(lambda: true(self), DEADLINE_S):
-                raise AssertionError(
-                    f"{what} did not come; {len(self.beats)} beats, the last: {self.beats[-1:]}"
-                )
+                raise AssertionError(f"{what} did not come; {len(self.beats)} beats, the last: {self.beats[-1:]}")
 
     def beat(self, true: Callable[[WorkerHeartbeat], bool], what: str = "the heartbeat") -> WorkerHeartbeat:
         """The first heartbeat for which it is true, present or to come."""
@@ -138,9 +136,7 @@ class ScheduleServer(ScheduleServiceServicer):
     def session(self, number: int = 1) -> FakeSession:
         """The n-th session, once its first heartbeat is here."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.sessions) >= number, DEADLINE_S), (
-                f"no session {number}"
-            )
+            assert self._changed.wait_for(lambda: len(self.sessions) >= number, DEADLINE_S), f"no session {number}"
         session = self.sessions[number - 1]
         session.until(lambda _: bool(session.beats), "the first heartbeat")
         return session
@@ -154,9 +150,7 @@ class ScheduleServer(ScheduleServiceServicer):
             verdicts=self.verdicts,
         )
 
-    def Schedule(
-        self, request_iterator: Iterator[WorkerHeartbeat], context: Any
-    ) -> Iterator[WorkerDirective]:
+    def Schedule(self, request_iterator: Iterator[WorkerHeartbeat], context: Any) -> Iterator[WorkerDirective]:
         if self.refuses is not None:
             context.abort(self.refuses, "as the test says")
         session = FakeSession(self, context)

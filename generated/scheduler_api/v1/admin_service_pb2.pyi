@@ -732,7 +732,7 @@ class GetStatusResponse(_message.Message):
 
     @_builtins.property
     def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreStatus]:
-        """Where state and history are kept, one entry for each store in use."""
+        """Where state and history are kept, one entry for each store in use, or disabled though this server could use it."""
 
     @_builtins.property
     def breaker(self) -> Global___BreakerStatus:
@@ -1346,7 +1346,7 @@ class GetLoadRequest(_message.Message):
 
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """The spread is taken over this last stretch, 1 minute to 1 hour. Absent: 1 hour."""
+        """The spread is taken over this last stretch, 1 minute to 1 hour. Absent: at this instant."""
 
     def __init__(
         self,
@@ -1399,8 +1399,8 @@ class GetLoadResponse(_message.Message):
     utilization: _builtins.float
     """Used over total capacity, 0 or more; above 1 when workers hold more than their slots. Absent: no capacity."""
     spread: _builtins.float
-    """How unevenly work is spread: standard deviation over mean of the workers' busy share of slots in the window, 0
-    (even) or more. Absent: nothing was busy.
+    """How unevenly work is spread: standard deviation over mean of the active workers' busy share of slots, over the
+    window or at this instant, 0 (even) or more. Absent: nothing was busy.
     """
     max_over_mean: _builtins.float
     """The busiest worker's busy share over the mean one, 1 or more. Absent: nothing was busy."""
@@ -1694,7 +1694,7 @@ class Worker(_message.Message):
 
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerLease]:
-        """Its leases, the oldest first. Only in GetWorker."""
+        """Its leases, the oldest first, as far as they fit into 2 MiB. Only in GetWorker."""
 
     @_builtins.property
     def calendar(self) -> _worker_pb2.Calendar:
@@ -1913,7 +1913,7 @@ class ListWorkersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     min_free_slots: _builtins.int
-    """Only those with at least this many free slots. Absent: all."""
+    """Only those with at least this many free slots, 0 to 10,000. Absent: all."""
     cordoned: _builtins.bool
     """Only cordoned ones (true), or only the others (false). Absent: both."""
     draining: _builtins.bool
@@ -1927,14 +1927,14 @@ class ListWorkersRequest(_message.Message):
     id_contains: _builtins.str
     """Only those whose id contains this text, in upper or lower case. Absent: all."""
     rejection: _decision_pb2.RejectionReason.ValueType
-    """Only those kept out for this reason, whatever the task. Absent: all."""
+    """Only those kept out for this reason, whatever the task; reasons that depend on the task are refused. Absent: all."""
     order_by: _builtins.str
     """Field to sort by, with " desc" for falling order: worker_id, load, effective_load, free_slots, running_leases,
     queue_depth, completed, failed, success_rate, average_duration, speed, heartbeat_age, registered_at,
-    estimated_available_at. Absent means "worker_id". Workers without the value come last; ties go by worker_id.
+    estimated_available_at. Absent means "worker_id". Workers without the value come last; ties go by rising worker_id.
     """
     page_size: _builtins.int
-    """Workers wanted, 1 to 1,000; 0 or absent means 100."""
+    """Workers wanted, 1 to 1,000; 0 or absent means 100. A page is shorter where more would make it larger than 2 MiB."""
     page_token: _builtins.str
     """From the page before. Absent: the first page."""
     @_builtins.property
@@ -6861,7 +6861,7 @@ class WatchEventsResponse(_message.Message):
     """Names this point of the stream. Good for as long as its events are kept."""
     @_builtins.property
     def event(self) -> Global___Event:
-        """The event. Absent: nothing matched for a while; take note of the token."""
+        """The event. Absent: the watch has just begun, or nothing matched for a while (15 seconds); take note of the token."""
 
     def __init__(
         self,

@@ -313,7 +313,9 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListWorkers(self, request, context):
-        """Lists workers, filtered, sorted, paged.
+        """Lists workers, filtered, sorted, paged. Choice and order are those of the scan, the values those of the moment each
+        worker is written. A worker that is there throughout and whose sort value stays is on exactly one page; one whose
+        value moves may be on two or none.
         INVALID_ARGUMENT     a filter, `order_by` or page token is malformed. Mend the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -322,7 +324,7 @@ class AdminServiceServicer(object):
 
     def GetWorker(self, request, context):
         """Shows one worker, with the leases it holds.
-        NOT_FOUND            no such worker, or removed (WORKER_UNKNOWN; the metadata lists similar ids).
+        NOT_FOUND            no such worker, or removed (WORKER_UNKNOWN; metadata and message list similar ids).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -735,12 +737,14 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """Streams events, from now or from a resume token, until the caller ends it.
-        OUT_OF_RANGE         the resume token is older than what is kept, or from before a restart that lost events
+        """Streams events, from now or from a resume token, until the caller ends it. Where nothing is to be sent at once, the
+        first message is a token alone: the watch has begun, and nothing from there on is missed.
+        OUT_OF_RANGE         the resume token is older than the 10,000 events kept, or from before a restart
         (RESUME_TOKEN_EXPIRED). Look around with GetStatus and ListWorkers, then watch from now.
         INVALID_ARGUMENT     the token or a filter is malformed. Mend the request.
-        RESOURCE_EXHAUSTED   the reader is too slow and its buffer overflowed (WATCHER_TOO_SLOW), or too many watch
-        (TOO_MANY_WATCHERS). Watch again with the last token.
+        RESOURCE_EXHAUSTED   the reader is too slow: more events wait for it than are kept, or it took none for 30 s
+        (WATCHER_TOO_SLOW); or too many watch (TOO_MANY_WATCHERS). Watch again with the last token.
+        UNAVAILABLE          the server is going down (SERVER_DRAINING). Watch again later, without the token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,12 +65,14 @@ class AdminServiceStub:
       INVALID_ARGUMENT     a filter is malformed. Mend the request.
     """
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]
-    """Lists workers, filtered, sorted, paged.
+    """Lists workers, filtered, sorted, paged. Choice and order are those of the scan, the values those of the moment each
+    worker is written. A worker that is there throughout and whose sort value stays is on exactly one page; one whose
+    value moves may be on two or none.
       INVALID_ARGUMENT     a filter, `order_by` or page token is malformed. Mend the request.
     """
     GetWorker: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetWorkerRequest, _admin_service_pb2.GetWorkerResponse]
     """Shows one worker, with the leases it holds.
-      NOT_FOUND            no such worker, or removed (WORKER_UNKNOWN; the metadata lists similar ids).
+      NOT_FOUND            no such worker, or removed (WORKER_UNKNOWN; metadata and message list similar ids).
     """
     RankWorkers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RankWorkersRequest, _admin_service_pb2.RankWorkersResponse]
     """Ranks the workers for a task, best first, with scores. Nothing is leased.
@@ -299,12 +301,14 @@ class AdminServiceStub:
       INVALID_ARGUMENT     a filter or page token is malformed. Mend the request.
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.WatchEventsRequest, _admin_service_pb2.WatchEventsResponse]
-    """Streams events, from now or from a resume token, until the caller ends it.
-      OUT_OF_RANGE         the resume token is older than what is kept, or from before a restart that lost events
+    """Streams events, from now or from a resume token, until the caller ends it. Where nothing is to be sent at once, the
+    first message is a token alone: the watch has begun, and nothing from there on is missed.
+      OUT_OF_RANGE         the resume token is older than the 10,000 events kept, or from before a restart
                            (RESUME_TOKEN_EXPIRED). Look around with GetStatus and ListWorkers, then watch from now.
       INVALID_ARGUMENT     the token or a filter is malformed. Mend the request.
-      RESOURCE_EXHAUSTED   the reader is too slow and its buffer overflowed (WATCHER_TOO_SLOW), or too many watch
-                           (TOO_MANY_WATCHERS). Watch again with the last token.
+      RESOURCE_EXHAUSTED   the reader is too slow: more events wait for it than are kept, or it took none for 30 s
+                           (WATCHER_TOO_SLOW); or too many watch (TOO_MANY_WATCHERS). Watch again with the last token.
+      UNAVAILABLE          the server is going down (SERVER_DRAINING). Watch again later, without the token.
     """
     GetShadowReport: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetShadowReportRequest, _admin_service_pb2.GetShadowReportResponse]
     """How would other policies have done: shadow policies, and the callers' own choices, against the live one.
@@ -327,12 +331,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
       INVALID_ARGUMENT     a filter is malformed. Mend the request.
     """
     ListWorkers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListWorkersRequest, _admin_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
-    """Lists workers, filtered, sorted, paged.
+    """Lists workers, filtered, sorted, paged. Choice and order are those of the scan, the values those of the moment each
+    worker is written. A worker that is there throughout and whose sort value stays is on exactly one page; one whose
+    value moves may be on two or none.
       INVALID_ARGUMENT     a filter, `order_by` or page token is malformed. Mend the request.
     """
     GetWorker: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetWorkerRequest, _admin_service_pb2.GetWorkerResponse]  # type: ignore[assignment]
     """Shows one worker, with the leases it holds.
-      NOT_FOUND            no such worker, or removed (WORKER_UNKNOWN; the metadata lists similar ids).
+      NOT_FOUND            no such worker, or removed (WORKER_UNKNOWN; metadata and message list similar ids).
     """
     RankWorkers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RankWorkersRequest, _admin_service_pb2.RankWorkersResponse]  # type: ignore[assignment]
     """Ranks the workers for a task, best first, with scores. Nothing is leased.
@@ -561,12 +567,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
       INVALID_ARGUMENT     a filter or page token is malformed. Mend the request.
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_admin_service_pb2.WatchEventsRequest, _admin_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """Streams events, from now or from a resume token, until the caller ends it.
-      OUT_OF_RANGE         the resume token is older than what is kept, or from before a restart that lost events
+    """Streams events, from now or from a resume token, until the caller ends it. Where nothing is to be sent at once, the
+    first message is a token alone: the watch has begun, and nothing from there on is missed.
+      OUT_OF_RANGE         the resume token is older than the 10,000 events kept, or from before a restart
                            (RESUME_TOKEN_EXPIRED). Look around with GetStatus and ListWorkers, then watch from now.
       INVALID_ARGUMENT     the token or a filter is malformed. Mend the request.
-      RESOURCE_EXHAUSTED   the reader is too slow and its buffer overflowed (WATCHER_TOO_SLOW), or too many watch
-                           (TOO_MANY_WATCHERS). Watch again with the last token.
+      RESOURCE_EXHAUSTED   the reader is too slow: more events wait for it than are kept, or it took none for 30 s
+                           (WATCHER_TOO_SLOW); or too many watch (TOO_MANY_WATCHERS). Watch again with the last token.
+      UNAVAILABLE          the server is going down (SERVER_DRAINING). Watch again later, without the token.
     """
     GetShadowReport: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetShadowReportRequest, _admin_service_pb2.GetShadowReportResponse]  # type: ignore[assignment]
     """How would other policies have done: shadow policies, and the callers' own choices, against the live one.
@@ -604,7 +612,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListWorkersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListWorkersResponse, _abc.Awaitable[_admin_service_pb2.ListWorkersResponse]]:
-        """Lists workers, filtered, sorted, paged.
+        """Lists workers, filtered, sorted, paged. Choice and order are those of the scan, the values those of the moment each
+        worker is written. A worker that is there throughout and whose sort value stays is on exactly one page; one whose
+        value moves may be on two or none.
           INVALID_ARGUMENT     a filter, `order_by` or page token is malformed. Mend the request.
         """
 
@@ -615,7 +625,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetWorkerResponse, _abc.Awaitable[_admin_service_pb2.GetWorkerResponse]]:
         """Shows one worker, with the leases it holds.
-          NOT_FOUND            no such worker, or removed (WORKER_UNKNOWN; the metadata lists similar ids).
+          NOT_FOUND            no such worker, or removed (WORKER_UNKNOWN; metadata and message list similar ids).
         """
 
     @_abc_1.abstractmethod
@@ -1120,12 +1130,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_admin_service_pb2.WatchEventsResponse]]:
-        """Streams events, from now or from a resume token, until the caller ends it.
-          OUT_OF_RANGE         the resume token is older than what is kept, or from before a restart that lost events
+        """Streams events, from now or from a resume token, until the caller ends it. Where nothing is to be sent at once, the
+        first message is a token alone: the watch has begun, and nothing from there on is missed.
+          OUT_OF_RANGE         the resume token is older than the 10,000 events kept, or from before a restart
                                (RESUME_TOKEN_EXPIRED). Look around with GetStatus and ListWorkers, then watch from now.
           INVALID_ARGUMENT     the token or a filter is malformed. Mend the request.
-          RESOURCE_EXHAUSTED   the reader is too slow and its buffer overflowed (WATCHER_TOO_SLOW), or too many watch
-                               (TOO_MANY_WATCHERS). Watch again with the last token.
+          RESOURCE_EXHAUSTED   the reader is too slow: more events wait for it than are kept, or it took none for 30 s
+                               (WATCHER_TOO_SLOW); or too many watch (TOO_MANY_WATCHERS). Watch again with the last token.
+          UNAVAILABLE          the server is going down (SERVER_DRAINING). Watch again later, without the token.
         """
 
     @_abc_1.abstractmethod

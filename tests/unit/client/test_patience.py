@@ -53,9 +53,7 @@ def test_nobody_comes_before_the_told_instant_nor_much_later(told: timedelta, ch
 
 
 @given(limit=spans, told=st.lists(st.none() | spans, max_size=20), chance=chances)
-def test_no_pause_ends_after_the_patience(
-    limit: timedelta, told: list[timedelta | None], chance: float
-) -> None:
+def test_no_pause_ends_after_the_patience(limit: timedelta, told: list[timedelta | None], chance: float) -> None:
     asked, now_s = patience(limit, chance), 100.0
     for retry_after in told:
         pause_s = asked.pause_s(retry_after, now_s=now_s)

@@ -57,9 +57,7 @@ def test_a_finished_task_has_its_outcome() -> None:
         error_kind="Timeout",
         result=b"x",
     )
-    message = api.AssignResponse(
-        state=task_pb2.TASK_STATE_FINISHED, outcome=outcome.to_proto(), replayed=True
-    )
+    message = api.AssignResponse(state=task_pb2.TASK_STATE_FINISHED, outcome=outcome.to_proto(), replayed=True)
     placement = Placement.from_proto(message)
     assert placement.outcome == outcome
     assert placement.replayed

@@ -42,17 +42,13 @@ def test_the_sdk_imports_only_what_other_peoples_programs_can_have(path: Path) -
     assert {n for n in foreign if not any(n == ok or n.startswith(f"{ok}.") for ok in ALLOWED)} == set()
 
 
-PUBLIC = [
-    name for name, _ in inspect.getmembers(SchedulerClient, inspect.isfunction) if not name.startswith("_")
-]
+PUBLIC = [name for name, _ in inspect.getmembers(SchedulerClient, inspect.isfunction) if not name.startswith("_")]
 
 
 def test_sync_and_async_have_the_same_methods() -> None:
     others = inspect.getmembers(AsyncSchedulerClient, inspect.isfunction)
     assert [name for name, _ in others if not name.startswith("_")] == PUBLIC
-    assert {"assign", "assign_batch", "report_outcome", "report_outcomes", "get_task", "cancel_task"} <= set(
-        PUBLIC
-    )
+    assert {"assign", "assign_batch", "report_outcome", "report_outcomes", "get_task", "cancel_task"} <= set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name != "call"])
@@ -64,9 +60,7 @@ def test_sync_and_async_take_and_give_the_same(name: str) -> None:
 
 def test_waiting_and_enqueueing_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="choose one"):
-        assigning.assign(
-            TASK, delivery=Delivery.CALLER, wait=timedelta(), enqueue=True, explain=False, timeout=None
-        )
+        assigning.assign(TASK, delivery=Delivery.CALLER, wait=timedelta(), enqueue=True, explain=False, timeout=None)
 
 
 def test_a_whole_outcome_does_not_take_a_second_duration() -> None:
@@ -78,13 +72,9 @@ def test_a_whole_outcome_does_not_take_a_second_duration() -> None:
 @pytest.mark.parametrize("wait", [math.nan, math.inf])
 def test_a_span_that_is_no_number_never_leaves_the_caller(wait: float) -> None:
     with pytest.raises((ValueError, OverflowError)):
-        assigning.assign(
-            TASK, delivery=Delivery.CALLER, wait=wait, enqueue=False, explain=False, timeout=None
-        )
+        assigning.assign(TASK, delivery=Delivery.CALLER, wait=wait, enqueue=False, explain=False, timeout=None)
 
 
 def test_a_wait_of_zero_is_said() -> None:
-    call = assigning.assign(
-        TASK, delivery=Delivery.CALLER, wait=0, enqueue=False, explain=False, timeout=None
-    )
+    call = assigning.assign(TASK, delivery=Delivery.CALLER, wait=0, enqueue=False, explain=False, timeout=None)
     assert call.request.HasField("wait")

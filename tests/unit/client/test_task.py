@@ -38,9 +38,7 @@ def test_each_field_of_the_contract_can_be_said() -> None:
     message = FULL.to_proto()
     said = {field.name for field, _ in message.ListFields()}
     assert said == set(task_pb2.Task.DESCRIPTOR.fields_by_name)
-    assert {field.name for field, _ in message.hints.ListFields()} == set(
-        task_pb2.TaskHints.DESCRIPTOR.fields_by_name
-    )
+    assert {field.name for field, _ in message.hints.ListFields()} == set(task_pb2.TaskHints.DESCRIPTOR.fields_by_name)
 
 
 def test_each_field_arrives_under_its_own_name() -> None:

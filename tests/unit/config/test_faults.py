@@ -21,8 +21,7 @@ def test_all_faults_of_all_sources_are_reported_at_once(tmp_path: Path) -> None:
     ) == [
         "--lissten: unknown flag; did you mean --listen?",
         "stray: unexpected argument: settings are given as --name value",
-        "SCHEDULER_HEALTH_INNER_DEEPTH: unknown environment variable; "
-        "did you mean SCHEDULER_HEALTH_INNER_DEPTH?",
+        "SCHEDULER_HEALTH_INNER_DEEPTH: unknown environment variable; did you mean SCHEDULER_HEALTH_INNER_DEPTH?",
         f"levle: unknown setting; did you mean level? (from file {file})",
         f"helth: unknown setting; did you mean health? (from file {file})",
         "limit: must be at least 1 (got 0, from flag --limit)",
@@ -136,8 +135,7 @@ def test_a_secret_is_never_repeated() -> None:
 
 def test_a_check_across_fields_is_reported_with_value_and_origin() -> None:
     assert faults("--health-degraded-after-s=30") == [
-        "health.degraded_after_s: must be below unhealthy_after_s "
-        "(got 30.0, from flag --health-degraded-after-s)"
+        "health.degraded_after_s: must be below unhealthy_after_s (got 30.0, from flag --health-degraded-after-s)"
     ]
     assert loaded("--health-degraded-after-s=29.999").config.health.degraded_after_s == 29.999
 

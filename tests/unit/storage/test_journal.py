@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from scheduler_server.storage import Entry, Journal, JournalError, JournalFault
-from scheduler_server.storage.journal import delete_statement
 
 
 def refusal(path: Path) -> tuple[JournalFault, str]:
@@ -81,9 +80,7 @@ def test_damage_in_any_page_is_found_at_the_start(tmp_path: Path) -> None:
     assert refusal(path)[0] is JournalFault.CORRUPT
 
 
-def test_a_database_that_another_process_holds_is_locked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_that_another_process_holds_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler_server.storage.journal._BUSY_TIMEOUT_S", 0.01)
     path = tmp_path / "journal"
     filled(path)
@@ -116,13 +113,54 @@ def test_a_batch_that_finds_no_room_changes_nothing_and_fits_once_there_is_room(
     journal.close()
 
 
-@pytest.mark.parametrize("count", [1, 2, 1000])
-def test_a_delete_searches_and_never_scans(tmp_path: Path, count: int) -> None:
-    journal = Journal.open(tmp_path / "journal")
-    plan = journal._connection.execute(f"EXPLAIN QUERY PLAN {delete_statement(count)}", ["x"] * (count + 1))
-    steps = [row[3] for row in plan]
-    assert steps == ["SEARCH entries USING PRIMARY KEY (kind=? AND id=?)"]
+def test_history_is_cleaned_away_and_what_is_still_true_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal.open(path)
+    body = b"x" * 1_000
+    long_lived = [Entry("lease", f"long-{at}", at + 1, body) for at in range(100)]
+    sequence = 100
+    for at in range(0, 100, 10):  # spread over rows that also hold short-lived ones
+        short = [Entry("lease", f"short-{at}-{n}", sequence + n + 1, body) for n in range(10)]
+        journal.apply([*long_lived[at : at + 10], *short], [])
+        journal.apply([], [("lease", entry.id) for entry in short])
+    for round_ in range(200):
+        sequence += 100
+        short = [Entry("lease", f"r{round_}-{n}", sequence + n, body) for n in range(50)]
+        journal.apply(short, [])
+        journal.apply([], [("lease", entry.id) for entry in short])
+    rows, size = journal._connection.execute("SELECT count(*), sum(length(body)) FROM batches").fetchone()
     journal.close()
+    # 100 entries of 1 kB are true; twice that and 256 kB of history are allowed, and one batch may come on top
+    assert size < 2 * 101_000 + 256 * 1_024 + 60_000
+    assert rows < 60
+    reopened = Journal.open(path)
+    assert reopened.load() == long_lived
+    reopened.close()
+
+
+def test_an_entry_deleted_before_a_cleaning_does_not_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal.open(path)
+    journal.apply([Entry("lease", "kept", 1, b"k"), Entry("lease", "gone", 2, b"g")], [])
+    journal.apply([], [("lease", "gone")])
+    for at in range(300):  # far more history than is allowed, in rows of their own
+        journal.apply([Entry("lease", f"n{at}", at + 3, b"x" * 4_000)], [])
+        journal.apply([], [("lease", f"n{at}")])
+    journal.close()
+    reopened = Journal.open(path)
+    assert [entry.id for entry in reopened.load()] == ["kept"]
+    reopened.close()
+
+
+def test_a_changed_byte_in_any_batch_is_found_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal.open(path)
+    journal.apply([Entry("lease", "a", 1, b"body")], [])
+    journal._connection.execute("UPDATE batches SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)")
+    journal.close()
+    with pytest.raises(JournalError, match="batch 1 is damaged") as raised:
+        Journal.open(path)
+    assert raised.value.reason is JournalFault.CORRUPT
 
 
 def test_a_batch_that_cannot_be_bound_leaves_no_open_transaction(tmp_path: Path) -> None:

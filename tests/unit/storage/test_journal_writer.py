@@ -97,10 +97,7 @@ async def test_what_is_put_is_written_in_one_group_and_told_on_the_loop(rig: Rig
     assert rig.told == [3]
     assert rig.store.batches == [
         (
-            [
-                Entry("lease", name, number, b'{"n": "%b"}' % name.encode())
-                for number, name in enumerate("abc", 1)
-            ],
+            [Entry("lease", name, number, b'{"n": "%b"}' % name.encode()) for number, name in enumerate("abc", 1)],
             [],
         )
     ]
@@ -286,9 +283,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("lines", [1, 3, 40])
 def test_all_that_was_reported_persisted_is_there_after_kill_minus_9(tmp_path: Path, lines: int) -> None:
     path = tmp_path / "journal"
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for _ in range(lines):
             reported = int(child.stdout.readline())

@@ -124,9 +124,7 @@ def test_a_newer_version_is_left_alone_when_read_and_kept_when_written_over(
     file.path.write_bytes(data)
     content = file.read()
     assert content.records == []
-    assert content.warnings[0] == (
-        f"snapshot {file.path}: has version 4, this server knows up to 3; left as it is"
-    )
+    assert content.warnings[0] == (f"snapshot {file.path}: has version 4, this server knows up to 3; left as it is")
     assert file.path.read_bytes() == data
     file.write(NEW, created_at=6.0)
     assert names(file) == ["state", "state.version-4"]

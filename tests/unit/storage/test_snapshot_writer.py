@@ -50,9 +50,7 @@ async def test_chunks_are_made_on_the_loop_and_others_run_between_them(
     assert (writer.written_at, writer.last_error) == (7.0, None)
 
 
-async def test_two_writes_at_once_come_one_after_the_other(
-    file: SnapshotFile, writer: SnapshotWriter
-) -> None:
+async def test_two_writes_at_once_come_one_after_the_other(file: SnapshotFile, writer: SnapshotWriter) -> None:
     await asyncio.gather(writer.write([[b"a"], [b"a"]]), writer.write([[b"b"], [b"b"]]))
     assert file.read().records == [b"b", b"b"]
 

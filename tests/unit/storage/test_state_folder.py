@@ -85,14 +85,12 @@ def test_a_symlink_as_lock_is_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "below"), [(0o500, ""), (0o500, "deeper")])
 def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path, mode: int, below: str) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o755)  # pytest's folders are private; the child runs as somebody else when we are root
     locked = tmp_path / "locked"
     locked.mkdir(mode)
     locked.chmod(0o555)
     path = locked / below
-    run = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, str(path)], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", AS_NOBODY, str(path)], capture_output=True, text=True, check=True)
     verb = "cannot be created" if below else "is not writable"
     assert run.stdout == f"state folder {path}: {verb}: Permission denied\n"

@@ -72,9 +72,7 @@ def test_a_text_line_has_the_same() -> None:
     assert line == expected
 
 
-@pytest.mark.parametrize(
-    "bad", ["\n", "\r", "\t", "\0", "\x1b[2J", "\x7f", "\x85", "\u2028", "\u202e", "\ud800"]
-)
+@pytest.mark.parametrize("bad", ["\n", "\r", "\t", "\0", "\x1b[2J", "\x7f", "\x85", "\u2028", "\u202e", "\ud800"])
 def test_no_control_character_reaches_a_line_from_message_name_or_extra(bad: str) -> None:
     made = record("a%sb", bad, field=f"c{bad}d")
     made.name = f"x{bad}y"
@@ -102,9 +100,7 @@ def test_a_traceback_is_one_field_in_json_and_indented_in_text() -> None:
 def test_values_that_json_does_not_know_become_text() -> None:
     circle: list[object] = []
     circle.append(circle)
-    made = record(
-        "x", nan=float("nan"), inner={"inf": float("inf")}, thing={1, 2}, circle=circle, fine=[1, "a"]
-    )
+    made = record("x", nan=float("nan"), inner={"inf": float("inf")}, thing={1, 2}, circle=circle, fine=[1, "a"])
     parsed = as_json(made)
     assert parsed["nan"] == "nan"
     assert parsed["fine"] == [1, "a"]

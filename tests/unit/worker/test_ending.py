@@ -36,9 +36,7 @@ def test_a_superseded_worker_does_not_come_back_even_with_a_time_to_do_so() -> N
 
 def test_a_reason_of_a_later_version_is_judged_by_the_time_to_come_back() -> None:
     later: GoodbyeReason.ValueType = 99  # type: ignore[assignment] # a newer server's
-    assert after_goodbye(Goodbye(reason=later, reconnect_after=Duration(seconds=3))) == Again(
-        3.0, why="goodbye 99"
-    )
+    assert after_goodbye(Goodbye(reason=later, reconnect_after=Duration(seconds=3))) == Again(3.0, why="goodbye 99")
     ending = after_goodbye(Goodbye(reason=later))
     assert isinstance(ending, Stop)
     assert isinstance(ending.error, WorkerDismissed)

@@ -78,9 +78,7 @@ def test_what_was_cancelled_before_it_started_has_no_duration() -> None:
         (Outcome(status=OutcomeStatus.OUTCOME_STATUS_SUCCEEDED, result=bytes(MAX_RESULT_BYTES + 1)), False),
         (Outcome(status=OutcomeStatus.OUTCOME_STATUS_SUCCEEDED, duration=Duration(seconds=-1)), False),
         (
-            Outcome(
-                status=OutcomeStatus.OUTCOME_STATUS_SUCCEEDED, duration=Duration(seconds=365 * 86_400 + 1)
-            ),
+            Outcome(status=OutcomeStatus.OUTCOME_STATUS_SUCCEEDED, duration=Duration(seconds=365 * 86_400 + 1)),
             False,
         ),
     ],

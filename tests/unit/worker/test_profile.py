@@ -29,9 +29,7 @@ def test_one_to_ten_thousand_slots_are_registered(slots: int) -> None:
         ({"labels": {str(number): "x" for number in range(65)}}, "labels"),
     ],
 )
-def test_what_the_server_would_refuse_is_refused_here_by_its_name(
-    settings: dict[str, object], field: str
-) -> None:
+def test_what_the_server_would_refuse_is_refused_here_by_its_name(settings: dict[str, object], field: str) -> None:
     with pytest.raises(ValueError, match=f"^{field}"):
         Profile(**settings)  # type: ignore[arg-type] # faulty on purpose
 

@@ -101,9 +101,7 @@ def test_news_are_due_at_once_but_not_within_the_gap_after_a_message(open_story:
 
 
 @pytest.mark.parametrize("news", ["registration", "intent", "drain", "probe"])
-def test_every_kind_of_news_is_sent_before_the_interval_is_over_and_once(
-    open_story: Story, news: str
-) -> None:
+def test_every_kind_of_news_is_sent_before_the_interval_is_over_and_once(open_story: Story, news: str) -> None:
     match news:
         case "registration":
             open_story.profile.change(slots=2)

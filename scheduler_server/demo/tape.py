@@ -1,0 +1,105 @@
+"""What was measured: when each task was due, who got it, when it began there, when it ended.
+
+Workers say when a task begins and ends, by the machine's one monotonic clock; wait is from the planned arrival to that
+beginning, whatever lies between. The same tape serves both phases, so nothing is measured in two ways.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from scheduler_server.client import Placement, Task
+from scheduler_server.demo.arrivals import Item
+from scheduler_server.demo.work import pack
+
+RECENT_S = 2.0  # "per second" is told over so long
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Run:
+    """One task in one phase. Instants are monotonic seconds; None is what has not happened."""
+
+    item: Item
+    task_id: str
+    due: float = 0.0
+    worker_id: str = ""
+    placed: float | None = None
+    placement: Placement | None = None  # only where a scheduler decided
+    began: float | None = None
+    ended: float | None = None
+    times_begun: int = 0
+
+    @property
+    def wait_s(self) -> float:
+        """From the planned arrival to the beginning."""
+        return max(0.0, (self.began or self.due) - self.due)
+
+    @property
+    def took_s(self) -> float:
+        """From beginning to end."""
+        return (self.ended or 0.0) - (self.began or 0.0)
+
+
+class Tape:
+    """The runs of one phase by task id."""
+
+    def __init__(self, name: str, items: Sequence[Item], span_s: float) -> None:
+        self.name = name
+        self.span_s = span_s
+        self.runs = {run.task_id: run for run in (Run(item=i, task_id=f"{name}-{i.number:04d}") for i in items)}
+        self.started = 0.0
+        self.all_ended = asyncio.Event()
+        self._left = len(self.runs)
+
+    def start(self, now: float) -> None:
+        """The phase begins: arrivals are due from now on."""
+        self.started = now
+        for run in self.runs.values():
+            run.due = now + run.item.at_s
+
+    def began(self, worker_id: str, task_id: str, at: float) -> None:
+        """A worker has begun a task."""
+        if run := self.runs.get(task_id):
+            run.times_begun += 1
+            run.worker_id, run.began = worker_id, at
+
+    def ended(self, task_id: str, at: float) -> None:
+        """A worker has ended a task."""
+        run = self.runs.get(task_id)
+        if run is not None and run.ended is None:
+            run.ended = at
+            self._left -= 1
+            if not self._left:
+                self.all_ended.set()
+
+
+def task_of(run: Run, chunks: Mapping[str, bytes]) -> Task:
+    """The task as it is sent; the same in both phases but for its id."""
+    kind, chunk = run.item.kind, chunks[run.item.kind.task_type]
+    return Task(
+        task_id=run.task_id,
+        task_type=kind.task_type,
+        priority=run.item.priority,
+        required_capabilities=kind.requires,
+        features={"input_bytes": float(run.item.units * len(chunk))},
+        payload=pack(run.item.units, chunk),
+    )
+
+
+async def play(tape: Tape, clock: Callable[[], float], send: Callable[[Run], None]) -> None:
+    """Send each task when it is due."""
+    tape.start(clock())
+    for run in tape.runs.values():
+        pause_s = run.due - clock()
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        send(run)
+
+
+def rates(decided: Iterable[tuple[float, str]], now: float) -> dict[str, float]:
+    """How many per second of late, by source, of instants with their sources."""
+    found: dict[str, float] = {}
+    for at, source in decided:
+        if at >= now - RECENT_S:
+            found[source] = found.get(source, 0.0) + 1 / RECENT_S
+    return found

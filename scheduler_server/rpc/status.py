@@ -1,0 +1,219 @@
+"""How the server is, part by part: what GetStatus and GetLoad are made of."""
+
+from math import sqrt
+from typing import Any
+
+from scheduler_api.v1 import admin_service_pb2
+from scheduler_server.assignment.core import Scheduler
+from scheduler_server.fallback import round_robin
+from scheduler_server.fallback.breaker import ALL, BreakerState
+from scheduler_server.model.clock import Now
+from scheduler_server.model.decision import Rejection
+from scheduler_server.model.worker import Accounting, Health
+from scheduler_server.registry.record import WorkerRecord
+from scheduler_server.rpc import encode
+from scheduler_server.rpc.stores import JOURNAL, SNAPSHOT, Stores
+from scheduler_server.scorer.settings import ScorerSettings
+
+MOST_TYPE_BREAKERS = 100
+
+_OK, _DEGRADED, _UNAVAILABLE, _DISABLED = (
+    admin_service_pb2.STORE_STATE_OK,
+    admin_service_pb2.STORE_STATE_DEGRADED,
+    admin_service_pb2.STORE_STATE_UNAVAILABLE,
+    admin_service_pb2.STORE_STATE_DISABLED,
+)
+
+_FORGETFUL = "nothing survives a restart: storage.state_folder is empty"
+_LEASES_AT_RISK = (
+    "tasks are placed as ever; leases granted meanwhile are forgotten if the server restarts, and their slots count as"
+    " free until their workers report"
+)
+_LESSONS_AT_RISK = (
+    "nothing now; after a restart predictions and worker records start from the last snapshot that worked"
+)
+_ALL_FALL_BACK = "every task is placed in turn (round_robin), without prediction or score"
+_TYPE_FALLS_BACK = "tasks of this type are placed in turn (round_robin), without prediction or score"
+
+
+def weights(scorer: str, settings: ScorerSettings) -> dict[str, float]:
+    """Factors of a built-in scorer's terms, by term; of others nothing is known."""
+    if scorer == "weighted":
+        return {"wait": settings.wait_weight, "load": settings.load_weight, "priority": settings.priority_weight}
+    if scorer == "capability":
+        return {
+            "capacity": settings.capacity_weight,
+            "success_rate": settings.success_weight,
+            "speed": settings.speed_weight,
+        }
+    if scorer == "specialist":
+        return {"health": 1.0, "specialization": settings.specialization_bonus, "room": settings.room_weight}
+    if scorer == "earliest_finish":
+        return {"wait_s": -1.0, "duration_s": -1.0}
+    return {}
+
+
+def policy(message: admin_service_pb2.Policy, core: Scheduler, profile: str) -> None:
+    """Fill a Policy."""
+    message.revision = core.placement.policy_revision
+    message.profile = profile
+    message.predictor = core.predictor.name
+    message.scorer = core.scorer.name
+    message.weights.update(weights(core.scorer.name, core.settings.scorer))
+    message.fallback = round_robin.NAME
+    if core.scorer.name == "weighted":
+        encode.set_span(message.max_wait, core.settings.scorer.max_wait_ms / 1_000.0)
+
+
+def decisions(response: admin_service_pb2.GetStatusResponse, core: Scheduler) -> None:
+    """Add the counts of decisions, by source and cause."""
+    for (source, cause), count in sorted(core.placement.by_source.items()):
+        response.decisions.add(source=source.value, cause=cause.value, count=count)
+
+
+# ---------------------------------------------------------------------- stores
+
+
+def stores(response: admin_service_pb2.GetStatusResponse, kept: Stores, now: Now) -> None:
+    """Add the stores, and what is degraded of them."""
+    if kept.journal is not None:
+        _journal(response.stores.add(), kept)
+    _snapshot(response.stores.add(), kept, now)
+    for status in response.stores:
+        status.warnings.extend(warning for store, warning in kept.warnings if store == status.name)
+        if status.state in (_DEGRADED, _UNAVAILABLE):
+            part = response.degraded.add(name=f"store.{status.name}")
+            part.detail = status.last_error or f"{status.dropped} entries were dropped since the start"
+            part.consequence = _LEASES_AT_RISK if status.name == JOURNAL else _LESSONS_AT_RISK
+
+
+def _journal(status: admin_service_pb2.StoreStatus, kept: Stores) -> None:
+    now = kept.journal.status()
+    status.name = JOURNAL
+    status.backend = kept.journal_backend
+    status.location = kept.journal_location
+    status.state = _UNAVAILABLE if not now.healthy else _DEGRADED if now.dropped else _OK
+    status.pending = now.pending
+    status.dropped = now.dropped
+    status.written = now.written
+    status.consecutive_failures = 0 if now.healthy else 1  # at least: the journal does not count them in a row
+    status.last_error = now.last_error or ""
+    if kept.journal_backend == "memory":
+        status.warnings.append(_FORGETFUL)
+
+
+def _snapshot(status: admin_service_pb2.StoreStatus, kept: Stores, now: Now) -> None:
+    writer = kept.snapshots
+    status.name = SNAPSHOT
+    if writer is None:
+        status.state = _DISABLED
+        status.warnings.append(_FORGETFUL)
+        return
+    status.backend = "file"
+    status.location = kept.snapshot_location
+    status.state = _DEGRADED if writer.last_error else _OK
+    status.consecutive_failures = 1 if writer.last_error else 0  # at least
+    status.last_error = writer.last_error or ""
+    if writer.written_at is not None:
+        encode.set_instant(status.last_success_at, writer.written_at)
+    made = writer.written_at or kept.snapshot_restored_at
+    if made is not None:
+        encode.set_span(status.age, max(0.0, now.wall - made))
+
+
+# ---------------------------------------------------------------------- breaker
+
+
+def breakers(response: admin_service_pb2.GetStatusResponse, core: Scheduler, now: Now) -> None:
+    """Fill in the breaker and those of task types, and what is degraded by them."""
+    response.breaker.state = admin_service_pb2.BREAKER_STATE_CLOSED
+    response.breaker.threshold = core.settings.fallback.failure_threshold
+    states = {name: (state, failures, trial_s) for name, state, failures, trial_s in core.breaker.states(now.monotonic)}
+    open_for_s = {each["circuit"]: each["open_for_s"] for each in core.breaker.state(now.monotonic)}
+    for name in sorted(states):
+        state, failures, trial_s = states[name]
+        message: Any
+        if name == ALL:
+            message = response.breaker
+        elif state is BreakerState.CLOSED:
+            continue
+        else:
+            response.open_type_breakers += 1
+            if response.open_type_breakers > MOST_TYPE_BREAKERS:
+                continue
+            message = response.type_breakers.add(task_type=name, threshold=core.settings.fallback.failure_threshold)
+        message.state = state.value
+        message.consecutive_failures = failures
+        if state is BreakerState.CLOSED:
+            continue
+        opened_at = now.wall - open_for_s[name]
+        encode.set_instant(message.opened_at, opened_at)
+        if state is BreakerState.OPEN:
+            encode.set_instant(message.next_trial_at, now.wall + trial_s)
+        part = response.degraded.add(name=f"breaker.{name}" if name else "breaker")
+        encode.set_instant(part.since, opened_at)
+        part.detail = f"{state.name.lower().replace('_', ' ')} after {failures} failures in a row"
+        part.consequence = _TYPE_FALLS_BACK if name else _ALL_FALL_BACK
+
+
+# ---------------------------------------------------------------------- workers
+
+
+class Tally:
+    """Workers counted one by one; what GetStatus and GetLoad say of all together."""
+
+    def __init__(self) -> None:
+        self.total = self.connected = self.cordoned = self.draining = self.tracked = self.leases = 0
+        self.by_health = dict.fromkeys(Health, 0)
+        self.active = self.slots = self.used = self.free = 0
+        self._shares = self._squares = self._greatest = self._loads = 0.0
+
+    def add(self, record: WorkerRecord) -> None:
+        """Count one."""
+        self.total += 1
+        self.by_health[record.health] += 1
+        self.connected += record.connected
+        self.cordoned += record.cordoned
+        self.draining += record.draining
+        self.tracked += record.accounting is Accounting.TRACKED
+        self.leases += len(record.leases)
+        if record.barred is not Rejection.CANDIDATE:
+            return
+        self.active += 1
+        self.slots += record.slots
+        self.used += record.occupied
+        self.free += max(0, record.free)
+        share = record.occupied / record.slots
+        self._shares += share
+        self._squares += share * share
+        self._greatest = max(self._greatest, share)
+        self._loads += record.load
+
+    def fill_counts(self, message: admin_service_pb2.WorkerCounts) -> None:
+        """Fill WorkerCounts."""
+        message.total = self.total
+        message.healthy = self.by_health[Health.HEALTHY]
+        message.degraded = self.by_health[Health.DEGRADED]
+        message.unhealthy = self.by_health[Health.UNHEALTHY]
+        message.connected = self.connected
+        message.cordoned = self.cordoned
+        message.draining = self.draining
+        message.tracked = self.tracked
+        message.sampled = self.total - self.tracked
+
+    def fill_load(self, response: Any) -> None:
+        """Fill GetLoadResponse, apart from its instant."""
+        response.total_workers = self.total
+        response.active_workers = self.active
+        response.total_capacity = self.slots
+        response.used_capacity = self.used
+        response.free_capacity = self.free
+        if self.active:
+            response.utilization = self.used / self.slots
+            response.mean_load = self._loads / self.active
+            mean = self._shares / self.active
+            if mean > 0:
+                # Sums of squares cancel badly for nearly equal shares: below 0 means 0.
+                response.spread = sqrt(max(0.0, self._squares / self.active - mean * mean)) / mean
+                response.max_over_mean = max(1.0, self._greatest / mean)
+        self.fill_counts(response.workers)

@@ -1,0 +1,138 @@
+"""The demo as a user runs it: a process with a pipe for a terminal, and what it leaves behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+DEADLINE_S = 90.0  # a short demo takes 10 s; this only ever ends a hang
+CHILDREN = 7  # the server and six workers
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def demo(tmp_path: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    # No HOME, a dumb terminal, and somebody's settings of the server in the environment: none of it may matter.
+    env = {"PATH": os.environ["PATH"], "TERM": "dumb", "TMPDIR": str(tmp_path), "SCHEDULER_LOG_LEVEL": "nonsense"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scheduler_server", "demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env | environment,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(true: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Its children, once all are there and the first tasks have come."""
+    assert process.stdout is not None
+    if not any("tasks, each time within" in line for line in process.stdout):
+        pytest.fail(f"the demo ended: {process.communicate()[1]}")
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == CHILDREN
+    return children
+
+
+def gone(children: list[psutil.Process]) -> bool:
+    """True when none is left; one that is dead and not yet reaped by its new parent has no life left."""
+    return not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_short_demo_shows_every_figure_leaves_nothing_and_succeeds(tmp_path: Path) -> None:
+    with demo(tmp_path, "--seconds", "6", "--tasks", "60") as process:
+        said, complained = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0, complained
+        assert complained == ""
+    assert re.search(r"^Decisions by source: 60 in all$", said, re.MULTILINE)
+    assert re.search(r"^  predicted +\d+", said, re.MULTILINE)
+    assert re.search(r"^  fallback +\d+", said, re.MULTILINE)
+    assert re.search(r"^  all +within 25 %: +\d+%, within 2x: +\d+%, of 60$", said, re.MULTILINE)
+    for figure in ("mean wait", "p99 wait", "last task done after"):
+        assert re.search(rf"^  {figure} +\d+\.\d+ s +\d+\.\d+ s +[\d.]+$", said, re.MULTILINE), figure
+    assert re.search(r"^  busy-slot spread \(CoV\) +\d\.\d+ +\d\.\d+ +\d+\.\d+$", said, re.MULTILINE)
+    assert re.search(r"^One decision explained: scheduler-\d{4} \(.*, needs .*\)$", said, re.MULTILINE)
+    assert re.search(r"^  candidates, best first +score", said, re.MULTILINE)
+    assert re.search(r"^  not candidates: \d", said, re.MULTILINE)
+    assert re.search(r"^scheduler +\d\.\d s .*sent +\d+ waiting +\d+ running +\d+ done +\d+$", said, re.MULTILINE)
+    assert re.search(r"^round robin +\d\.\d s .*done +\d+$", said, re.MULTILINE)
+    assert "120 tasks ran once each, every result was right" in said
+    assert "every process has ended" in said
+    assert "\x1b" not in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_asked_to_stop_it_ends_within_three_seconds_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    with demo(tmp_path) as process:
+        children = family(process)
+        process.send_signal(number)
+        asked = time.monotonic()
+        _, complained = process.communicate(timeout=DEADLINE_S)
+        assert time.monotonic() - asked < 3.0
+        assert process.returncode == 128 + number
+        assert complained == "scheduler-server demo: stopped\n"
+        assert gone(children)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        children = family(process)
+        process.kill()
+        until(lambda: gone(children), f"still there: {children}", within_s=5.0)
+
+
+def test_killed_while_it_starts_it_leaves_no_process_behind(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        parent = psutil.Process(process.pid)
+        until(lambda: len(parent.children()) >= 3, "no children")
+        children = parent.children(recursive=True)
+        process.kill()
+        until(lambda: gone(children), f"still there: {children}", within_s=5.0)
+
+
+@pytest.mark.parametrize("victim", ["small-2", "serve"])
+def test_a_process_that_dies_is_named_in_one_line_and_the_rest_is_ended(tmp_path: Path, victim: str) -> None:
+    with demo(tmp_path) as process:
+        children = family(process)
+        next(child for child in children if victim in child.cmdline()).kill()
+        _, complained = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 1
+        name = "server" if victim == "serve" else victim
+        assert re.fullmatch(rf"scheduler-server demo: {name} was ended by SIGKILL: .*\n", complained), complained
+        assert gone(children)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    with demo(tmp_path, "--seconds", "6", "--tasks", "60") as process:
+        children = family(process)
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        complained = process.stderr.read()
+        assert process.wait(DEADLINE_S) == 1
+        assert complained == ""
+        assert gone(children)
