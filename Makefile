@@ -34,11 +34,11 @@ help: ## this list
 # ------------------------------------------------------------------------------------------------ use
 
 .PHONY: demo run
-demo: $(VENV)/.runtime ## a server and simulated workers with a live table (ARGS=...)
+demo: $(VENV)/.runtime ## a server, six real worker processes and a queue, with a live table (ARGS=...)
 	@$(BIN)/python -m scheduler_server demo $(ARGS)
 
 run: $(VENV)/.runtime ## the server in the foreground (ARGS=...)
-	@$(BIN)/python -m scheduler_server serve $(ARGS)
+	@$(BIN)/python -m scheduler_server serve --hints $(ARGS)
 
 # ----------------------------------------------------------------------------------------- environment
 
@@ -98,6 +98,9 @@ clean: ## remove .venv, build/ and every cache
 # ------------------------------------------------------------------------------------------- contract
 
 .PHONY: proto proto-check breaking
+readme: venv ## write the table of settings into README.md
+	@$(BIN)/python .ci/readme.py
+
 proto: $(PROTO_VENV)/.ready ## write generated/scheduler_api from proto/
 	@PROTO_VENV=$(PROTO_VENV) .ci/proto.sh generated
 

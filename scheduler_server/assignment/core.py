@@ -125,7 +125,7 @@ class Scheduler:
     def handle(self, now: Now, event: Event) -> list[Effect]:
         """Take in one event; answer what is to be done, in order."""
         out: list[Effect] = []
-        if now.monotonic >= self._due:
+        if now[0] >= self._due:
             self._advance(now, out)
         self._handlers[type(event)](now, event, out)
         if self.breaker.transitions:

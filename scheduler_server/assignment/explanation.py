@@ -98,7 +98,9 @@ def nobody(
             counts,
             1.0,
         )
-    wait_s = mean_ms / 1_000.0 / busy * refused_in_a_row
+    # Of a pool's slots, the share that its busy workers have: near enough for a hint, and no look at each worker.
+    slots = sum(pool.slots * pool.counts[Rejection.NO_FREE_SLOT] / max(len(pool.members), 1) for pool in eligible.pools)
+    wait_s = mean_ms / 1_000.0 / max(slots, 1.0) * refused_in_a_row
     return _later(Reason.NO_FREE_SLOT, f"no free slot: {said}", about, counts, wait_s)
 
 

@@ -256,6 +256,7 @@ class Link:
             )
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_CHANGED, record.worker_id)))
         record.registration = registration
+        record.pool.slots += slots - record.slots
         record.slots = slots
         record.specializations = self._specializations(registration)
         self._fleet.refresh(record)

@@ -35,6 +35,9 @@ _NO_SCORE = Score(0.0, ())
 _CANDIDATE, _HEALTHY, _TRACKED = Rejection.CANDIDATE, Health.HEALTHY, Accounting.TRACKED
 _REPLAYABLE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLEDGED, TaskState.STARTED})
 
+_HINT_MEMORY = 10
+"""Outcomes that a refused caller's hint goes by: steady enough, and soon free of the default."""
+
 Watch = Callable[[float, WorkerRecord], None]
 WatchAck = Callable[[float, TaskRecord], None]
 Age = Callable[[WorkerRecord, Now, list[Effect]], None]
@@ -85,6 +88,7 @@ class Placement:
         self.remembered: set[frozenset[str]] = set()  # capability sets known before a restart; see state.py
         self.remembered_until = -inf
         self.mean_ms = self._default_ms  # of outcomes, moving; for telling refused callers when to come back
+        self._timed = 0  # outcomes in it, up to its memory
         self.refused_in_a_row = 0  # since a slot was last freed
         self.by_cause = [0] * (max(Cause) + 1)
         self.refusals: dict[Reason, int] = {}
@@ -185,10 +189,16 @@ class Placement:
         prediction: Prediction | None = None
         score = _NO_SCORE
         count = 0
+        cause: Cause | None = None
         started = self._stopwatch()
         try:
             prediction = self._predictor.predict(task)
-            cause = self._unusable(prediction, now)
+            as_of = prediction.as_of
+            # A comparison with NaN is false. P90 says how long a lease may be silent; only infinity is too long for that.
+            if not (0.0 <= prediction.point_ms <= LONGEST_MS and 0.0 <= prediction.p90_ms < inf):
+                cause = Cause.PREDICTION_INVALID
+            elif as_of is not None and now[0] - as_of > self._stale_after_s:
+                cause = Cause.PREDICTION_STALE
         except Exception:  # noqa: BLE001 -- a predictor is a plug-in: whatever it raises becomes a fallback
             cause = Cause.PREDICTOR_ERROR
         if cause is None and prediction is not None:
@@ -213,20 +223,13 @@ class Placement:
             self._breaker.succeeded(task.task_type)
         return cause, worker, prediction, score, count
 
-    def _unusable(self, prediction: Prediction, now: Now) -> Cause | None:
-        # A comparison with NaN is false. P90 says how long a lease may be silent; only infinity is too long for that.
-        if not (0.0 <= prediction.point_ms <= LONGEST_MS and 0.0 <= prediction.p90_ms < inf):
-            return Cause.PREDICTION_INVALID
-        as_of = prediction.as_of
-        return Cause.PREDICTION_STALE if as_of is not None and now[0] - as_of > self._stale_after_s else None
-
     def _best(
         self, now: Now, eligible: EligibilityClass, category: str, out: list[Effect]
     ) -> tuple[WorkerRecord | None, int]:
         fleet, bonus = self._fleet, self._scorer.specialization_bonus
         while True:
             worker, count = fleet.best(eligible, category, bonus)
-            if worker is None or fleet.band_ends_view[worker.row] >= now[0]:
+            if worker is None or now[0] <= fleet.nobody_ages_before or not fleet.band_over(worker, now[0]):
                 return worker, count
             self._age(worker, now, out)  # it has grown older since the last sweep: its key is no longer true
 
@@ -358,10 +361,12 @@ class Placement:
         remembered = now.monotonic < self.remembered_until and any(
             eligible.required <= capabilities for capabilities in self.remembered
         )
-        self.refused_in_a_row += 1
-        return explanation.nobody(
-            event, eligible, self._fleet, self.mean_ms, self.refused_in_a_row, remembered=remembered
+        refusal = explanation.nobody(
+            event, eligible, self._fleet, self.mean_ms, self.refused_in_a_row + 1, remembered=remembered
         )
+        if refusal.reason is Reason.NO_FREE_SLOT:  # the others do not wait for a slot
+            self.refused_in_a_row += 1
+        return refusal
 
     def _refuse(self, refusal: Refusal, out: list[Effect]) -> None:
         self.refusals[refusal.reason] = self.refusals.get(refusal.reason, 0) + 1
@@ -371,8 +376,8 @@ class Placement:
         """A lease ended, after this long where it is known."""
         self.refused_in_a_row = 0
         if duration_ms is not None and isfinite(duration_ms):
-            # 0.1: about the last ten outcomes, steady enough for a hint
-            self.mean_ms += 0.1 * (duration_ms - self.mean_ms)
+            self._timed = min(self._timed + 1, _HINT_MEMORY)
+            self.mean_ms += (duration_ms - self.mean_ms) / self._timed
 
     def continue_after(self, number: int) -> None:
         """Never use a lease number up to this one."""

@@ -23,16 +23,33 @@ _ASKED_WRONGLY = 2
 _OTHERS = ("SCHEDULER_CONFIG", "SCHEDULER_TEST_CLICKHOUSE_URL")
 
 
+_SWITCHES = {"hints": "print three commands to try, once the server runs"}
+
+_HINTS = """
+Be a worker for a minute, give it a task, and see who is there (each in a terminal of its own):
+
+  (for i in $(seq 12); do echo '{{"worker_id": "w1", "cpu_usage": 0.2}}'; sleep 5; done) | \\
+    grpcurl -plaintext -d @ {address} scheduler_api.v1.ScheduleService/Schedule
+  grpcurl -plaintext -d '{{"task": {{"task_id": "t1", "task_type": "resize"}}}}' {address} \\
+    scheduler_api.v1.ScheduleService/Assign
+  grpcurl -plaintext {address} scheduler_api.v1.AdminService/ListWorkers
+
+Ctrl-C ends the server. More in README.md.
+"""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the command; 0 after a clean stop, 2 when it cannot start."""
     try:
-        loaded = load(Settings, argv, os.environ, profiles=PROFILES, ignored_variables=_OTHERS)
+        loaded = load(
+            Settings, argv, os.environ, profiles=PROFILES, switches=_SWITCHES, ignored_variables=_OTHERS
+        )
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"scheduler-server: {fault}\n")
         return _ASKED_WRONGLY
     if loaded.wants_help:
-        sys.stdout.write(render_help(Settings, program="scheduler-server serve"))
+        sys.stdout.write(render_help(Settings, program="scheduler-server serve", switches=_SWITCHES))
         return 0
     if loaded.wants_print_config:
         sys.stdout.write(render_config(loaded))
@@ -46,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     kind: Literal["text", "json"] = "json" if settings.log.format == "json" else "text"
     logs = configure(settings.log.level, kind, sys.stderr)
     try:
-        return _run(settings)
+        return _run(settings, hints="hints" in loaded.switches)
     except (StartError, StateFolderError) as error:
         sys.stderr.write(f"scheduler-server: {error}\n")
         return _ASKED_WRONGLY
@@ -54,16 +71,16 @@ def main(argv: Sequence[str]) -> int:
         logs.close()
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, *, hints: bool) -> int:
     try:
         import uvloop  # noqa: PLC0415 -- 10-20 % of the transport, where it exists
     except ImportError:
-        return asyncio.run(_serve(settings))
+        return asyncio.run(_serve(settings, hints=hints))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, hints=hints))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, *, hints: bool) -> int:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
 
@@ -79,6 +96,8 @@ async def _serve(settings: Settings) -> int:
     settle()
     collecting = loop.create_task(collect_when_idle(lambda: app.shell.last_event))
     sys.stdout.write(f"scheduler-server: serving on {app.address}\n")
+    if hints:
+        sys.stdout.write(_HINTS.format(address=app.address))
     sys.stdout.flush()
     await stopping.wait()
     logging.getLogger(__name__).info("draining")

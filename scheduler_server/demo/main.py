@@ -29,6 +29,7 @@ from scheduler_server.demo.tape import Tape
 from scheduler_server.demo.work import BY_TYPE, digest, pack, unit_cost_s
 
 PHASE = 0.33  # of --seconds: arrivals of each phase; the rest is starting, the tails, and ending
+MOST_PER_S = 25  # of --tasks per second of --seconds: the mean task then still takes 0.2 s
 TAIL_S = 30.0  # beyond three times the span, for the tasks that have come to end
 MEASURED_S = 0.5  # what each worker does to measure itself, at speed 1
 STOP_S = 10.0  # for workers to leave and the server to write its state
@@ -69,6 +70,8 @@ def _parse(argv: Sequence[str]) -> Options:
         parser.error(f"--tasks: from 20 to 5000 (got {given.tasks})")
     if not 4 <= given.seconds <= 600:
         parser.error(f"--seconds: from 4 to 600 (got {given.seconds:g})")
+    if given.tasks > MOST_PER_S * given.seconds:
+        parser.error(f"--tasks: at most {MOST_PER_S} per second of --seconds, shorter tasks would only be overhead")
     return Options(seed=given.seed, tasks=given.tasks, seconds=given.seconds)
 
 

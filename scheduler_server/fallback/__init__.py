@@ -5,5 +5,5 @@ in turn among the workers that may take the task. `breaker.py` decides when pred
 three failures in a row, for ten seconds, then one trial. It keeps one state for the whole server and one per task type,
 so that one poisoned type does not cost the others their predictions.
 
-May import: model, and the registry's index to choose from.
+May import: model. What it chooses from comes in as an argument.
 """

@@ -1,14 +1,36 @@
 """Next in turn among the workers that may take the task."""
 
-from collections.abc import Callable
-
-from scheduler_server.registry.eligibility import EligibilityClass
-from scheduler_server.registry.record import WorkerRecord
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 NAME = "round_robin"
 
+W = TypeVar("W")
+W_co = TypeVar("W_co", covariant=True)
 
-def next_in_turn(eligible: EligibilityClass, acceptable: Callable[[WorkerRecord], bool]) -> WorkerRecord | None:
+
+class Candidates(Protocol[W_co]):
+    """Workers at positions, some of them candidates; a pool of the registry."""
+
+    @property
+    def members(self) -> Sequence[W_co]:
+        """All of them, by position."""
+
+    def next_open(self, after: int) -> int:
+        """The next position from `after` on that holds a candidate, or -1."""
+
+
+class Turn(Protocol[W_co]):
+    """Who can take such tasks, and whose turn is next; an eligibility class of the registry."""
+
+    cursor: tuple[int, int]  # which of the groups, and which position in it
+
+    @property
+    def pools(self) -> Sequence[Candidates[W_co]]:
+        """The groups, in the order of the turn."""
+
+
+def next_in_turn(eligible: Turn[W], acceptable: Callable[[W], bool]) -> W | None:
     """The next candidate after the last one chosen, or None when there is none.
 
     The turn goes through the class's pools one after the other, and within a pool by position; every candidate gets its

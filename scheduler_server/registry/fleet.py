@@ -52,6 +52,7 @@ class Fleet:
         self.eligibility = Eligibility()
         self.grants = 0  # leases granted in all: the clock of "least recently used"
         self.scorer_failures = 0
+        self.nobody_ages_before = inf  # a lower bound of all band ends, made exact by `aged`
         self.band_ends = np.full(64, inf)  # monotonic second at which the age band changes next, by row
         self.band_ends_view = elements(self.band_ends)
         self._rows: list[WorkerRecord | None] = []
@@ -267,6 +268,8 @@ class Fleet:
     def band_changes_at(self, record: WorkerRecord, at: float) -> None:
         """Note the monotonic second after which this worker's age band is another."""
         self.band_ends_view[record.row] = at
+        if at < self.nobody_ages_before:
+            self.nobody_ages_before = at
 
     def band_over(self, record: WorkerRecord, now: float) -> bool:
         """Has this worker left the age band that its key was computed in?"""
@@ -275,7 +278,10 @@ class Fleet:
 
     def aged(self, now: float) -> list[WorkerRecord]:
         """The workers whose age band has changed by now, by row."""
-        rows = np.flatnonzero(self.band_ends[: len(self._rows)] < now)
+        ends = self.band_ends[: len(self._rows)]
+        rows = np.flatnonzero(ends < now)
+        later = ends[ends >= now]
+        self.nobody_ages_before = float(later.min()) if len(later) else inf
         return [record for row in rows.tolist() if (record := self._rows[row]) is not None]
 
 

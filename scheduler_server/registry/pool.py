@@ -59,7 +59,7 @@ class Pool:
 
     __slots__ = (
         "_bests", "_blocks", "_capacity", "_keys", "_tops", "best", "counts", "index", "keys", "members",
-        "open", "open_flags", "profile", "tops",
+        "open", "open_flags", "profile", "slots", "tops",
     )  # fmt: skip
 
     def __init__(self, profile: Profile, index: int, bests: Bests) -> None:
@@ -68,6 +68,7 @@ class Pool:
         self._bests = bests
         bests.make_room(index)
         self.members: list[WorkerRecord] = []
+        self.slots = 0  # of all members
         self.counts = [0] * len(Rejection)
         self.best = -inf
         self.keys: Floats = np.zeros(0)
@@ -97,6 +98,7 @@ class Pool:
         if pos == self._capacity:
             self._grow(pos * 2)
         self.members.append(record)
+        self.slots += record.slots
         record.pool, record.pos = self, pos
         self.counts[record.status] += 1
         self._bests.candidates_view[self.index] = self.counts[0]
@@ -109,6 +111,7 @@ class Pool:
         self.open[pos] = 0
         self.counts[record.status] -= 1
         self._bests.candidates_view[self.index] = self.counts[0]
+        self.slots -= record.slots
         mover = self.members.pop()
         if pos != last:
             key = self._keys[last]

@@ -28,10 +28,8 @@ def learn_speed(record: WorkerRecord, predicted_ms: float, actual_ms: float) -> 
     """Take in one success: predicted at speed 1 against actual. True when the worker's group changed."""
     if predicted_ms <= 0 or actual_ms <= 0:
         return False
-    if record.speed_samples < _MEMORY:
-        record.speed_samples += 1
-    seen = record.speed_samples
-    record.log_speed += (log(predicted_ms / actual_ms) - record.log_speed) / seen
+    record.speed_samples = seen = record.speed_samples + 1  # on beyond the memory: what shrinks the estimate must fade
+    record.log_speed += (log(predicted_ms / actual_ms) - record.log_speed) / min(seen, _MEMORY)
     at = record.log_speed * seen / (seen + _SHRINK) / _STEP
     if -_STICK < at - record.speed_group < _STICK:
         return False

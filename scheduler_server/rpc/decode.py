@@ -83,7 +83,13 @@ def _plain(request: schedule_service_pb2.AssignRequest) -> Submit | None:
         size += 2
     if view:
         size += 2
-    if size != request.ByteSize() or not (task_id + task_type + tenant + category).isprintable():
+    if (
+        size != request.ByteSize()
+        or not task_id  # counted above as there, and another field may have made up for it
+        or not task_type
+        or len(required) > checks.MAX_NAMES
+        or not (task_id + task_type + tenant + category).isprintable()
+    ):
         return None
     delivered = _DELIVERIES.get(delivery)
     if delivered is None or view not in _VIEWS:

@@ -182,6 +182,7 @@ def task(message: Any, asked: Task) -> None:
 
 def hints(message: Any, given: Hints) -> None:
     """Fill TaskHints."""
+    message.SetInParent()  # that there are any is a fact, even where they say nothing
     if given.expected_duration_ms is not None:
         set_span(message.expected_duration, given.expected_duration_ms / 1_000.0)
     if given.description_length is not None:

@@ -165,7 +165,8 @@ class Journal:
     def _decoded(self, number: int, checksum: int, body: bytes) -> _Batch:
         if crc32(body) == checksum:
             with contextlib.suppress(msgspec.MsgspecError):
-                return _DECODE.decode(body)
+                batch: _Batch = _DECODE.decode(body)
+                return batch
         raise JournalError(JournalFault.CORRUPT, f"journal {self._path}: is corrupt: batch {number} is damaged")
 
     def close(self) -> None:

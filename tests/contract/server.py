@@ -124,7 +124,7 @@ async def until(condition: Callable[[], Any], what: str) -> None:
     """Wait until something has become true."""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 -- what is waited for is the server's own state
                 await asyncio.sleep(0.001)
     except TimeoutError:
         raise AssertionError(f"did not happen: {what}") from None
@@ -301,7 +301,7 @@ class Running:
 
     async def unreadable(self, method: str, data: bytes) -> Problem:
         """Send bytes that are no message to a unary method."""
-        call = self.channel.unary_unary(f"/scheduler_api.v1.ScheduleService/{method}")
+        call: Any = self.channel.unary_unary(f"/scheduler_api.v1.ScheduleService/{method}")
         return await refused(call(data))
 
     async def still_places(self, task_id: str) -> None:
@@ -366,3 +366,11 @@ async def running(configured: Settings | None = None, **options: Any) -> AsyncIt
 
 # A pool of its own per channel: otherwise channels to one address share a connection, and so their limits.
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
+
+
+@asynccontextmanager
+async def unread(server: Running) -> AsyncIterator[Running]:
+    """Another client of a server, for streams that nobody reads: a kilobyte fills them, by default megabytes do."""
+    options = (*_OPTIONS, ("grpc.http2.lookahead_bytes", 1_024), ("grpc.http2.bdp_probe", 0))
+    async with grpc.aio.insecure_channel(server.app.address, options=options) as channel:
+        yield Running(server.app, server.clock, channel)

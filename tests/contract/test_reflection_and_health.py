@@ -14,10 +14,11 @@ from tests.contract.server import DEADLINE_S, Running, refused
 
 SCHEDULE, ADMIN = "scheduler_api.v1.ScheduleService", "scheduler_api.v1.AdminService"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+LIST: Any = health_pb2.HealthListRequest()  # type: ignore[attr-defined]  # the stubs are older than the protocol
 V1, V1ALPHA = "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"
 
 
-def health(live: Running) -> health_pb2_grpc.HealthStub:
+def health(live: Running) -> Any:
     return health_pb2_grpc.HealthStub(live.channel)
 
 
@@ -34,7 +35,7 @@ async def test_a_service_that_is_not_there_is_not_found(live: Running) -> None:
 
 
 async def test_list_tells_all_of_them_at_once(live: Running) -> None:
-    answer = await health(live).List(health_pb2.HealthListRequest())
+    answer = await health(live).List(LIST)
     assert {name: each.status for name, each in answer.statuses.items()} == {
         "": SERVING,
         SCHEDULE: SERVING,
@@ -102,7 +103,7 @@ async def test_each_service_listed_can_be_described_with_all_it_imports(
 async def test_every_method_that_reflection_tells_of_is_answered_by_the_server(live: Running) -> None:
     for service in DESCRIPTORS:
         for method in service.methods:
-            call = live.channel.stream_stream(f"/{service.full_name}/{method.name}")()
+            call: Any = live.channel.stream_stream(f"/{service.full_name}/{method.name}")()
             await call.write(b"\xff")  # not a message: what is told must be that, and not that there is no such method
             assert (await refused(call.read())).reason in {"REQUEST_UNREADABLE", "NOT_SUPPORTED_YET"}, method.name
 
@@ -113,6 +114,7 @@ async def test_a_symbol_that_is_not_there_is_not_found(live: Running) -> None:
 
 
 async def test_a_method_that_is_not_there_is_unimplemented(live: Running) -> None:
+    call: Any = live.channel.unary_unary(f"/{SCHEDULE}/NoSuchMethod")
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await live.channel.unary_unary(f"/{SCHEDULE}/NoSuchMethod")(b"")
+        await call(b"")
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -3,8 +3,8 @@
     python -m tests.performance [NAME...]      or: make bench BENCH=NAME
 
 Every benchmark is one file in bench/ with a `run(plan)`; its name is the file's. Servers and clients are separate
-processes. A ratio never comes from two lone figures: it is the median over alternated pairs of windows, with a bootstrap
-interval, and stands beside the ratio of the baseline to itself, measured between those very pairs.
+processes. A ratio never comes from two lone figures: it is the median over alternated pairs of windows, with a
+bootstrap interval, and stands beside the ratio of the baseline to itself, measured between those very pairs.
 
     stats.py        medians with intervals, quantiles, latencies from intended start times
     pairs.py        the order of windows, and what pairs they make
@@ -15,6 +15,7 @@ interval, and stands beside the ratio of the baseline to itself, measured betwee
     ours_server.py  the real App, its fleet loaded through its own core
     noop_server.py  the baseline: same stack, same messages, nothing between
     closed_loop.py  client: Assign or AssignBatch with outcomes, so many in flight
+    decisions.py    a core of any size in this process, timed event by event and step by step
     open_loop.py    client: Assign at intended times
     beat_client.py  client: worker streams
 

@@ -19,7 +19,7 @@ def names() -> list[str]:
 
 
 def main(asked: Sequence[str]) -> int:
-    """0 when every figure was taken, whether or not its target is met; 1 when one could not be; 2 when asked wrongly."""
+    """0 when every figure was taken, its target met or not; 1 when one could not be taken; 2 when asked wrongly."""
     known = names()
     if asked in (["-h"], ["--help"], ["--list"]):
         sys.stdout.write("".join(f"{name}\n" for name in known))

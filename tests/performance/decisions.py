@@ -10,7 +10,7 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from scheduler_api.v1 import schedule_service_pb2
+from scheduler_api.v1 import schedule_service_pb2, task_pb2
 from scheduler_server.app import make_core
 from scheduler_server.assignment.effects import Reply
 from scheduler_server.assignment.events import Heartbeat, ReportOutcome, Submit
@@ -116,7 +116,7 @@ class Mix:
         wire = request.SerializeToString()
         task = self._tasks[3]
         outcome = schedule_service_pb2.OutcomeReport(lease_id=reply.decision.lease_id)
-        outcome.outcome.status = 1
+        outcome.outcome.status = task_pb2.OUTCOME_STATUS_SUCCEEDED
         outcome.outcome.duration.nanos = 123_456_789
 
         def choice() -> None:
@@ -176,10 +176,14 @@ def _overhead_us() -> float:
     return median(spent) / 1e3
 
 
+def _nobody_waits(_sequence: int) -> None:
+    return
+
+
 def _hand_off(record: Any) -> float:
     """Giving a lease to the journal, and taking it back."""
     loop = asyncio.new_event_loop()
-    writer = JournalWriter(MemoryJournal(), encode=lease_to_bytes, persisted=lambda sequence: None, loop=loop)
+    writer = JournalWriter(MemoryJournal(), encode=lease_to_bytes, persisted=_nobody_waits, loop=loop)
     try:
         return _timed(lambda: (writer.put(LEASE, record.lease_id, record), writer.delete(LEASE, record.lease_id)))
     finally:

@@ -20,7 +20,9 @@ _SPEED_GROUPS = range(-4, 5)
 # Reciprocal of what learn_speed keeps of an estimate after 64 outcomes, so that the groups stay as they were loaded.
 _UNSHRINK = (64 + 8) / 64 * log(2) / 2
 
-CAPABILITIES = [tuple(sorted(("base", f"cap-{at}", f"cap-{(at + 1) % CAPABILITY_SETS}"))) for at in range(CAPABILITY_SETS)]
+CAPABILITIES = [
+    tuple(sorted(("base", f"cap-{at}", f"cap-{(at + 1) % CAPABILITY_SETS}"))) for at in range(CAPABILITY_SETS)
+]
 """What workers have."""
 
 REQUIRED = [
@@ -30,7 +32,7 @@ REQUIRED = [
 """What tasks require: half of the sets are served by two kinds of worker, half by one."""
 
 _random = Random(_SEED)
-TYPE_MS = [20.0 * 250.0 ** _random.random() for _ in range(TASK_TYPES)]
+TYPE_MS: list[float] = [20.0 * 250.0 ** _random.random() for _ in range(TASK_TYPES)]
 """Duration of each task type at speed 1: 20 ms to 5 s."""
 
 _NOISE = [exp(_random.gauss(0.0, 0.3)) for _ in range(1_021)]  # a prime: it does not fall in step with anything

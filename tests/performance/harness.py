@@ -36,7 +36,9 @@ def plan_from(environment: Mapping[str, str]) -> Plan:
     """BENCH_SECONDS and BENCH_PAIRS; ValueError where one is no positive number."""
     seconds, pairs = environment.get("BENCH_SECONDS"), environment.get("BENCH_PAIRS")
     plan = Plan(seconds=float(seconds) if seconds else None, pairs=int(pairs) if pairs else None)
-    if (plan.seconds is not None and not 0 < plan.seconds < float("inf")) or (plan.pairs is not None and plan.pairs < 1):
+    if (plan.seconds is not None and not 0 < plan.seconds < float("inf")) or (
+        plan.pairs is not None and plan.pairs < 1
+    ):
         raise ValueError("BENCH_SECONDS and BENCH_PAIRS must be above 0")
     return plan
 
@@ -64,7 +66,12 @@ def _named(name: str, found: Interval) -> dict[str, Any]:
 
 
 def target(
-    name: str, sign: Literal[">=", "<=", "<"], bound: float, value: float, lo: float | None = None, hi: float | None = None
+    name: str,
+    sign: Literal[">=", "<=", "<"],
+    bound: float,
+    value: float,
+    lo: float | None = None,
+    hi: float | None = None,
 ) -> dict[str, Any]:
     """One thing to reach. With an interval it is reached when the interval reaches it, without when the value does."""
     best = (hi if hi is not None else value) if sign == ">=" else (lo if lo is not None else value)
@@ -72,7 +79,9 @@ def target(
     return {"name": name, "target": f"{sign} {bound:g}", "value": rounded(value), "met": bool(reached)}
 
 
-def ratio_target(sign: Literal[">=", "<="], bound: float, fields: Mapping[str, Any], name: str = "ratio") -> dict[str, Any]:
+def ratio_target(
+    sign: Literal[">=", "<="], bound: float, fields: Mapping[str, Any], name: str = "ratio"
+) -> dict[str, Any]:
     """The same for a ratio with its interval."""
     return target(name, sign, bound, fields["ratio"], fields["ratio_lo"], fields["ratio_hi"])
 

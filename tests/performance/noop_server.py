@@ -1,4 +1,4 @@
-"""The baseline: same stack and registration, same requests parsed, same answers built field by field, nothing between."""
+"""The baseline: same stack, same requests parsed, same answers built field by field, and nothing between."""
 
 import asyncio
 import time

@@ -9,7 +9,7 @@ pairs of the baseline against itself, as far apart in time as the others.
           [ ]                          a pair of A with itself
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tests.performance.stats import Interval, median_interval
@@ -35,7 +35,7 @@ def order(pairs: int, variants: Sequence[str]) -> list[str]:
     blocks = [variant for _ in range((pairs + 1) // 2) for variant in variants]
     windows: list[str] = []
     for at, variant in enumerate(blocks):
-        if at and len(blocks) <= LEAST_PAIRS:
+        if at and len(blocks) < LEAST_PAIRS:
             windows += [BASELINE, BASELINE]  # few blocks have few joints: two more make each joint two pairs
         windows += [BASELINE, variant, variant, BASELINE]
     return windows
@@ -68,14 +68,15 @@ def compare(
     measure: Callable[[str], float],
     pairs: int,
     variants: Sequence[str],
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Compared:
     """Measure every window in turn; `measure` gets the name of what to measure."""
     names = order(pairs, variants)
     values: list[float] = []
     for done, name in enumerate(names):
         values.append(measure(name))
-        progress(done + 1, len(names))
+        if progress is not None:
+            progress(done + 1, len(names))
     return Compared(by_name(names, values), ratios_of(names, values))
 
 
@@ -85,10 +86,3 @@ def by_name(names: Sequence[str], values: Sequence[float]) -> dict[str, list[flo
     for name, value in zip(names, values, strict=True):
         found.setdefault(name, []).append(value)
     return found
-
-
-def ratios_beside(
-    names: Sequence[str], values: Mapping[str, Sequence[float]]
-) -> dict[str, dict[str, list[float]]]:
-    """Ratios of several figures taken in the same windows, by figure."""
-    return {figure: ratios_of(names, given) for figure, given in values.items()}

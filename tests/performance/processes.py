@@ -1,8 +1,8 @@
 """Child processes: commands in, answers out, none left behind.
 
-A child reads one JSON object per line from its standard input and answers each with one line on its standard output; its
-first line says that it is ready. It is the leader of a process group of its own, which is killed at the end, and it goes by
-itself when its standard input ends, so that not even a killed parent leaves one behind.
+A child reads one JSON object per line from its standard input and answers each with one line on its standard output;
+its first line says that it is ready. It is the leader of a process group of its own, which is killed at the end, and it
+goes by itself when its standard input ends, so that not even a killed parent leaves one behind.
 """
 
 import asyncio
@@ -44,6 +44,7 @@ class Child:
             start_new_session=True,
         )
         self._read = bytearray()
+        self.pid = self._process.pid
         self.ready: dict[str, Any] = {}
 
     def wait_ready(self) -> dict[str, Any]:
@@ -86,11 +87,11 @@ class Child:
 
     def rss_bytes(self) -> int:
         """Resident memory of the child."""
-        return int(psutil.Process(self._process.pid).memory_info().rss)
+        return int(psutil.Process(self.pid).memory_info().rss)
 
     def cpu_s(self) -> float:
         """Processor time that the child has used, user and system."""
-        times = psutil.Process(self._process.pid).cpu_times()
+        times = psutil.Process(self.pid).cpu_times()
         return float(times.user + times.system)
 
     def close(self) -> None:
@@ -153,7 +154,7 @@ async def obey(handlers: Mapping[str, Handler], ready: Mapping[str, Any]) -> Non
             _say(await handlers[given.pop("command")](**given))
         except Exception as error:  # noqa: BLE001 -- whatever it is, the parent is to hear of it
             while isinstance(error, ExceptionGroup):
-                error = error.exceptions[0]  # noqa: PLW2901 -- the first cause says enough
+                error = error.exceptions[0]
             _say({"error": f"{type(error).__name__}: {error}"})
 
 

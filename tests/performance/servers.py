@@ -11,7 +11,7 @@ from tests.performance.pairs import BASELINE
 from tests.performance.processes import Child, ChildError
 
 RAMP_S = 0.2
-"""Load before a window counts, so that work which is put off (the journal's 50 ms) falls into the window that caused it."""
+"""Load before a window counts: work that is put off (the journal's 50 ms) then falls into the window that caused it."""
 
 SETTLE_S = 0.15
 """Quiet after a window, so that none of it falls into the next one."""
@@ -53,7 +53,7 @@ class Servers:
 class Loaded(NamedTuple):
     """One window of the closed-loop client: tasks per second, and what one cost the server's process in CPU time.
 
-    CPU time is no part of any target. It tells where a difference comes from, and other work on the machine moves it less.
+    CPU time is no part of any target. It tells where a difference comes from; other work on the machine moves it less.
     """
 
     per_s: float

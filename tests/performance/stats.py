@@ -32,7 +32,7 @@ def median_interval(values: Sequence[float], resamples: int = RESAMPLES) -> Inte
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values does not exceed (nearest rank: a value that occurred)."""
+    """The smallest value that at least this share of the values does not exceed: nearest rank, so one that occurred."""
     if not values:
         raise ValueError("no values, no quantile")
     ordered = sorted(values)

@@ -11,7 +11,7 @@ from tests.performance.stats import median_interval
 SCORERS = ("weighted", "earliest_finish")
 
 HELD = 2_048
-"""Leases out at a time, about half a second's worth: tasks last longer than the journal waits, so leases reach the disk."""
+"""Leases out at a time, about half a second's worth: real tasks last longer than the journal waits to write."""
 
 _WINDOW_S = 1.5
 _PAIRS = 24

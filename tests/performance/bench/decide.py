@@ -47,8 +47,8 @@ def _scorer(scorer: str, pairs: int) -> dict[str, Any]:
         chunks[name].append(found)
         return found["assign"] + found["outcome"]
 
-    for name in mixes:
-        mixes[name].chunk(_TURNS)  # every type is learned, every class resolved
+    for mix in mixes.values():
+        mix.chunk(_TURNS)  # every type is learned, every class resolved
     compared = compare(measure, pairs, [str(size) for size in others])
     steps = {name: _least([mix.steps() for _ in range(_STEP_ROUNDS)]) for name, mix in mixes.items()}
     gc.unfreeze()

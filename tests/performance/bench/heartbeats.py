@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.performance.harness import Plan, progress, ratio_fields, ratio_target, report, rounded, target
 from tests.performance.pairs import BASELINE, compare
-from tests.performance.processes import Child
+from tests.performance.processes import Child, ChildError
 from tests.performance.servers import RAMP_S, SETTLE_S, Servers
 from tests.performance.stats import median_interval
 
@@ -70,7 +70,8 @@ def _memory() -> dict[str, Any]:
 def _settled(client: Child, server: Child, name: str) -> int:
     """Resident bytes once they no longer grow, every stream having beaten a few times."""
     for _ in range(3):
-        client.ask("beat_all", 120.0, target=name)
+        if client.ask("beat_all", 120.0, target=name)["missing"]:
+            raise ChildError(f"not every heartbeat was acknowledged by {name}")
     until = time.monotonic() + _SETTLE_LIMIT_S
     size = server.rss_bytes()
     while time.monotonic() < until:

@@ -38,7 +38,9 @@ def run(plan: Plan) -> dict[str, Any]:
     targets = [target("p99_ms at 100/s", "<", 10.0, by_rate["100"]["p99_ms"]["ours"])]
     targets += [ratio_target("<=", 1.3, found, f"p99 ratio at {rate}/s") for rate, found in by_rate.items()]
     ratio = {name: value for name, value in worst.items() if name.startswith(("ratio", "aa_"))}
-    return report("latency", {**ratio, **told, "by_rate": by_rate, "beats_per_s": BEATS_PER_S}, targets, pairs, window_s)
+    return report(
+        "latency", {**ratio, **told, "by_rate": by_rate, "beats_per_s": BEATS_PER_S}, targets, pairs, window_s
+    )
 
 
 def _rate(calls: Child, beats: Child, rate: int, window_s: float, pairs: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from scheduler_server.demo.main import main
         ("--seconds=3.9", "--seconds: from 4 to 600"),
         ("--seconds=601", "--seconds: from 4 to 600"),
         ("--seconds=nan", "--seconds: from 4 to 600"),
+        ("--tasks=751", "--tasks: at most 25 per second"),
         ("--seed=x", "--seed"),
         ("--other", "--other"),
     ],

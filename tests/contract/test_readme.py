@@ -1,0 +1,121 @@
+"""The README tells the truth: its table is current, and its commands work as they stand."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+ADDRESS = "127.0.0.1:50051"
+
+
+class Block(NamedTuple):
+    """A block of commands, and how it is to be run: to its end, to a failure, or beside the others."""
+
+    how: str
+    commands: str
+
+
+BLOCKS = [
+    Block((match[1] or "to its end").strip(": "), match[2])
+    for match in re.finditer(r"<!-- run(: \w+)? -->\n```bash\n(.*?)```", README, re.DOTALL)
+]
+
+
+def path_with_tools() -> str:
+    """PATH with what the build installs."""
+    return os.pathsep.join([str(ROOT / "build" / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A server of its own process."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "scheduler_server", "serve", "--server-listen", "127.0.0.1:0",
+         "--storage-state-folder", str(tmp_path / "state")],  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    try:
+        yield server.stdout.readline().rpartition(" ")[2].strip()
+    finally:
+        server.terminate()
+        server.wait(20)
+        server.stdout.close()
+
+
+def test_the_table_of_settings_is_current() -> None:
+    command = [sys.executable, ROOT / ".ci" / "readme.py", "--check"]
+    check = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stderr
+
+
+def test_every_method_that_this_version_has_stands_in_the_readme_and_no_other() -> None:
+    from scheduler_server.rpc.admin import AdminCalls
+    from scheduler_server.rpc.schedule import ScheduleCalls
+    from scheduler_server.rpc.server import DESCRIPTORS
+    from scheduler_server.rpc.streams import WorkerStreams
+
+    commands = "".join(block.commands for block in BLOCKS)
+    parts = {"ScheduleService": (ScheduleCalls, WorkerStreams), "AdminService": (AdminCalls,)}
+    for service in DESCRIPTORS:
+        for method in service.methods:
+            exists = any(hasattr(part, method.name) for part in parts[service.name])
+            assert (f"{service.full_name}/{method.name}" in commands) == exists, method.full_name
+
+
+def test_the_commands_work_in_the_order_in_which_they_stand(address: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": path_with_tools()}
+    for tool in ("grpcurl", "buf"):
+        if shutil.which(tool, path=environment["PATH"]) is None:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"{tool} is not installed, and this is CI")
+            pytest.skip(f"{tool} is not installed; .ci/run installs it")
+    assert len(BLOCKS) > 5
+    background: list[tuple[subprocess.Popen[bytes], Path]] = []
+    try:
+        for number, block in enumerate(BLOCKS):
+            commands = "set -o pipefail\n" + block.commands.replace(ADDRESS, address)
+            if block.how == "background":
+                output = tmp_path / f"background-{number}"
+                with output.open("wb") as stream:
+                    process = subprocess.Popen(
+                        ["bash", "-c", commands],
+                        stdout=stream,
+                        stderr=subprocess.STDOUT,
+                        env=environment,
+                        start_new_session=True,
+                    )
+                background.append((process, output))
+                until = time.monotonic() + 20
+                while b"}" not in output.read_bytes():  # its first answer
+                    assert time.monotonic() < until, output.read_text()
+                    assert process.poll() is None, output.read_text()
+                    time.sleep(0.05)
+                continue
+            run = subprocess.run(
+                ["bash", "-c", "set -e\n" + commands],
+                capture_output=True,
+                text=True,
+                env=environment,
+                timeout=60,
+                check=False,
+            )
+            said = run.stdout + run.stderr
+            assert (run.returncode == 0) == (block.how != "fails"), f"{commands}\n{said}"
+            if block.how == "fails":
+                assert "no known worker could ever take task 't9': nobody has 'gpu'" in said
+    finally:
+        for process, _ in background:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,85 @@
+"""A log of events makes the same log of effects again, byte for byte, in any process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from scheduler_server.assignment.recording import (
+    RecordedStopwatch,
+    ReplayedStopwatch,
+    effect_lines,
+    event_line,
+    read_line,
+    replay,
+)
+from tests.scenarios.story import events, make_core
+
+SCORERS = ["weighted", "capability", "specialist", "earliest_finish"]
+
+
+def record(length: int, seed: int, scorer: str) -> tuple[list[str], list[str]]:
+    """A run on a stopwatch that is now and then too slow: its event lines and effect lines."""
+    chance = Random(seed)
+    reads = [0.0]
+
+    def uneven() -> float:
+        reads[0] += 0.06 if chance.random() < 0.05 else 1e-5
+        return reads[0]
+
+    stopwatch = RecordedStopwatch(uneven)
+    core = make_core(stopwatch, scorer)
+    told: list[str] = []
+    done: list[str] = []
+    for now, event in events(core, length, seed):
+        effects = core.handle(now, event)
+        done += effect_lines(effects)
+        told.append(event_line(now, event, stopwatch.take()))
+    return told, done
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_the_same_events_make_the_same_effects_in_a_fresh_core(scorer: str) -> None:
+    told, done = record(5_000, seed=11, scorer=scorer)
+    stopwatch = ReplayedStopwatch()
+    assert list(replay(make_core(stopwatch, scorer), stopwatch, told)) == done
+
+
+def test_the_same_events_make_the_same_bytes_in_another_process_whose_hashes_differ(tmp_path: Path) -> None:
+    told, done = record(5_000, seed=12, scorer="weighted")
+    source = tmp_path / "events"
+    source.write_text("\n".join(told) + "\n")
+    root = Path(__file__).parents[2]
+    for hash_seed in ("1", "2"):
+        target = tmp_path / hash_seed
+        subprocess.run(
+            [sys.executable, "-m", "tests.scenarios.story", "weighted", str(source), str(target)],
+            cwd=root, env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True, timeout=60,
+        )  # fmt: skip
+        assert target.read_text() == "\n".join(done) + "\n"
+
+
+def test_the_run_that_is_replayed_is_a_rich_one() -> None:
+    told, done = record(5_000, seed=12, scorer="weighted")
+    assert len({read_line(line)[1].__class__ for line in told}) == 10
+    text = "\n".join(done)
+    for word in ("PREDICTED", "FALLBACK", "OVER_BUDGET", "BREAKER_OPENED", "BREAKER_CLOSED", "HandOver", "Recall",
+                 "SUPERSEDED", "FENCED", "LEASE_LOST_TRACK", "WORKER_REMOVED", "NO_FREE_SLOT", "DUPLICATE", "LATE",
+                 "ATTEMPT_LOST", "SESSION_SUPERSEDED", "Explanation(", "WORKER_DRAINED", "STOP"):  # fmt: skip
+        assert word in text, word
+
+
+def test_a_log_that_does_not_fit_the_core_is_noticed() -> None:
+    told, _ = record(200, seed=12, scorer="weighted")
+    stopwatch = ReplayedStopwatch()
+    with pytest.raises(ValueError, match="other than what was recorded"):
+        list(replay(make_core(stopwatch, "weighted"), stopwatch, told[1:]))
+
+
+@pytest.mark.parametrize("line", ["", "{}", "[1]", '[1,2,"Nothing",[],[]]', '[1,2,"Disconnect",["x"],[]]', "not json"])
+def test_a_line_that_is_no_event_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="not an event"):
+        read_line(line)
