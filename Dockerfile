@@ -34,7 +34,9 @@ RUN groupadd --gid 10001 scheduler \
 COPY --from=build /opt/scheduler-server /opt/scheduler-server
 ENV PATH=/opt/scheduler-server/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    SCHEDULER_SERVER_LISTEN=0.0.0.0:50051 \
+    SCHEDULER_STORAGE_STATE_FOLDER=/var/lib/scheduler-server
 
 USER 10001:10001
 WORKDIR /var/lib/scheduler-server

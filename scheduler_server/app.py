@@ -222,10 +222,15 @@ class App:
     async def stop(self, grace_s: float | None = None) -> None:
         """Go down: NOT_SERVING, no new work, goodbye to workers, calls under way finished, state flushed."""
         grace = self.settings.server.grace_s if grace_s is None else grace_s
-        self.calls.draining = self.streams.draining = True
+        self.calls.draining = True
         for service in ("", SCHEDULE, ADMIN):
             await self._health.set(service, NOT_SERVING)
+        self._health.drain()
         self.admin.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):  # after the goodbyes there is no worker left to place on
+                await self.calls.batches_done()
+        self.streams.drain()
         self.shell.handle(Shutdown())
         if self._server is not None:
             await self._server.stop(grace)

@@ -66,11 +66,8 @@ def nobody(
         capabilities = sorted(
             eligible.required - frozenset().union(*(pool.profile.capabilities for pool in fleet.pools if pool.members))
         )
-        carried = (
-            {label for record in fleet.records.values() for label in record.registration.labels}
-            if (eligible.labels)
-            else set()
-        )
+        # Every label that could be matched stands in some profile: a key that nobody carries is not sorted by.
+        carried = {pair for pool in fleet.pools if pool.members for pair in pool.profile.labels}
         labels = sorted(f"{name}={value}" for name, value in eligible.labels - carried)
         if remembered:
             return _later(

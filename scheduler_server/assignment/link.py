@@ -255,12 +255,13 @@ class Link:
                 )
             )
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_CHANGED, record.worker_id)))
+        before = record.registration
         record.registration = registration
         record.pool.slots += slots - record.slots
         record.slots = slots
         record.specializations = self._specializations(registration)
         self._fleet.refresh(record)
-        self._fleet.reprofile(record)
+        self._fleet.reprofile(record, before)
 
     # ------------------------------------------------------------------ heartbeats
 

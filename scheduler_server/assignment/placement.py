@@ -166,7 +166,7 @@ class Placement:
             source, scorer, score = Source.FALLBACK, round_robin.NAME, _NO_SCORE
             if cause in _NO_PREDICTION:
                 prediction = None
-            worker = round_robin.next_in_turn(eligible, self._acceptable(now, out))
+            worker = self._in_turn(now, eligible, out)
         if worker is None:
             self._refuse(self._nobody(now, event, eligible), out)
             return
@@ -194,7 +194,7 @@ class Placement:
         try:
             prediction = self._predictor.predict(task)
             as_of = prediction.as_of
-            # A comparison with NaN is false. P90 says how long a lease may be silent; only infinity is too long for that.
+            # A comparison with NaN is false. P90 says how long a lease may be silent; for ever is too long.
             if not (0.0 <= prediction.point_ms <= LONGEST_MS and 0.0 <= prediction.p90_ms < inf):
                 cause = Cause.PREDICTION_INVALID
             elif as_of is not None and now[0] - as_of > self._stale_after_s:
@@ -233,13 +233,18 @@ class Placement:
                 return worker, count
             self._age(worker, now, out)  # it has grown older since the last sweep: its key is no longer true
 
-    def _acceptable(self, now: Now, out: list[Effect]) -> Callable[[WorkerRecord], bool]:
-        def acceptable(record: WorkerRecord) -> bool:
+    def _in_turn(self, now: Now, eligible: EligibilityClass, out: list[Effect]) -> WorkerRecord | None:
+        """The next candidate in turn; degraded ones only when no healthy one is free."""
+
+        def candidate(record: WorkerRecord) -> bool:
             if self._fleet.band_over(record, now.monotonic):
                 self._age(record, now, out)
             return record.status is _CANDIDATE
 
-        return acceptable
+        def healthy(record: WorkerRecord) -> bool:
+            return candidate(record) and record.health is _HEALTHY
+
+        return round_robin.next_in_turn(eligible, healthy) or round_robin.next_in_turn(eligible, candidate)
 
     def _grant(
         self,

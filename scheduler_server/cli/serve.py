@@ -41,9 +41,7 @@ Ctrl-C ends the server. More in README.md.
 def main(argv: Sequence[str]) -> int:
     """Run the command; 0 after a clean stop, 2 when it cannot start."""
     try:
-        loaded = load(
-            Settings, argv, os.environ, profiles=PROFILES, switches=_SWITCHES, ignored_variables=_OTHERS
-        )
+        loaded = load(Settings, argv, os.environ, profiles=PROFILES, switches=_SWITCHES, ignored_variables=_OTHERS)
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"scheduler-server: {fault}\n")

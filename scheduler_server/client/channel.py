@@ -33,6 +33,10 @@ KEEPALIVE_MS: Final = 60_000
 """A quiet connection is tried this often. The server allows it from 10 s up."""
 KEEPALIVE_TIMEOUT_MS: Final = 10_000
 """A connection that does not answer for this long is given up."""
+FIRST_RECONNECT_MS: Final = 200
+"""First pause between attempts to connect; a restart of the server takes a second or two. gRPC's own is 1 s."""
+LAST_RECONNECT_MS: Final = 5_000
+"""Longest such pause: how late a server that was away for long is found again. gRPC's own is 2 minutes."""
 
 SERVICE_CONFIG: Final[dict[str, Any]] = {
     "methodConfig": [
@@ -46,7 +50,8 @@ SERVICE_CONFIG: Final[dict[str, Any]] = {
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
                 # RESOURCE_EXHAUSTED is not here: only RetryInfo knows when a slot is free (`patience`).
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # CANCELLED: what gRPC says to a call that meets a server which is just closing its connections.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
@@ -77,6 +82,8 @@ def channel_options(*, wait_for_ready: bool = False, extra: Sequence[tuple[str, 
         "grpc.keepalive_time_ms": KEEPALIVE_MS,
         "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
         "grpc.keepalive_permit_without_calls": 1,
+        "grpc.initial_reconnect_backoff_ms": FIRST_RECONNECT_MS,
+        "grpc.max_reconnect_backoff_ms": LAST_RECONNECT_MS,
         # Keepalive alone noticed a black-holed connection only after a minute.
         "grpc.http2.ping_timeout_ms": KEEPALIVE_TIMEOUT_MS,
         "grpc.max_send_message_length": MAX_MESSAGE_BYTES,

@@ -158,6 +158,8 @@ _TABLE: Final[Mapping[tuple[StatusCode, str], type[SchedulerError]]] = {
     (StatusCode.DEADLINE_EXCEEDED, "START_BY_PASSED"): StartByPassed,
     (StatusCode.DEADLINE_EXCEEDED, _ANY): DeadlineExceeded,
     (StatusCode.UNAVAILABLE, _ANY): ServerUnavailable,
+    # A call that meets a closing connection; gRPC says so instead of UNAVAILABLE. One's own cancelling looks otherwise.
+    (StatusCode.CANCELLED, _ANY): ServerUnavailable,
     (StatusCode.UNIMPLEMENTED, _ANY): NotSupported,
     (StatusCode.UNAUTHENTICATED, _ANY): AccessDenied,
     (StatusCode.PERMISSION_DENIED, _ANY): AccessDenied,

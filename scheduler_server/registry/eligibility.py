@@ -53,13 +53,15 @@ class Eligibility:
         self.classes: OrderedDict[ClassKey, EligibilityClass] = OrderedDict()
         self.label_keys: frozenset[str] = frozenset()
 
-    def make(self, key: ClassKey, pools: list[Pool]) -> EligibilityClass:
-        """A class not seen before, resolved over all pools."""
+    def make(self, key: ClassKey, pools: list[Pool], *, keep: bool = True) -> EligibilityClass:
+        """A class not seen before, resolved over all pools; kept current from now on, unless told otherwise."""
         required, labels, accepts_tasks = key
         made = EligibilityClass(required, labels, accepts_tasks=accepts_tasks)
         for pool in pools:
             if made.serves(pool):
                 made.add(pool)
+        if not keep:
+            return made
         self.classes[key] = made
         if len(self.classes) > MAX_CLASSES:
             self.classes.popitem(last=False)

@@ -1,12 +1,13 @@
 """Ids to records, records to pools, and the one place where a worker's key is computed."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from math import inf, isfinite
 
 import numpy as np
 
 from scheduler_server.model.decision import Rejection
-from scheduler_server.model.worker import Health, WorkerView
+from scheduler_server.model.worker import Health, Registration, WorkerView
 from scheduler_server.registry.columns import elements
 from scheduler_server.registry.eligibility import ClassKey, Eligibility, EligibilityClass
 from scheduler_server.registry.pool import Bests, Pool, Profile
@@ -15,8 +16,10 @@ from scheduler_server.registry.record import WorkerRecord
 FEW_POOLS = 16
 """Up to here a loop over pools (60 ns each) is faster than the vectorised comparison (about 1.5 us)."""
 
-MAX_LABEL_KEYS = 8
-"""Label keys that tasks may match on. Each makes pools finer; asking for a new one sorts the fleet anew, once."""
+MAX_LABEL_KEYS = 64
+"""Label keys, of those that workers carry, that tasks may match on. Each makes pools finer; asking for a new one sorts the
+fleet anew, once (3 us a worker). With one that is different on every worker, such as a host's name, a decision is a
+vectorised pass over as many pools as workers."""
 
 _EMPTY_POOLS = 64
 """Pools beyond two per worker after which the empty ones are dropped: a rebuild costs a look at every worker, so it
@@ -59,6 +62,7 @@ class Fleet:
         self._free_rows: list[int] = []
         self._bests = Bests()
         self._by_profile: dict[Profile, Pool] = {}
+        self._carried: Counter[str] = Counter()  # label keys, by how many workers carry them
         self._lru_top = _LRU_MAX  # the grant at which "how long unused" is 0
         self._key_function = key_function
 
@@ -81,11 +85,13 @@ class Fleet:
         record.row = row
         record.last_used = self._lru_top - _LRU_MAX
         self.records[record.worker_id] = record
+        self._carried.update(name for name, _ in record.registration.labels)
         self._pool_of(record).add(record)
 
     def remove(self, record: WorkerRecord) -> None:
         """Forget a worker; its row is used again."""
         del self.records[record.worker_id]
+        self._carried.subtract(name for name, _ in record.registration.labels)
         record.pool.remove(record)
         self._rows[record.row] = None
         self.band_ends_view[record.row] = inf
@@ -93,8 +99,10 @@ class Fleet:
         record.row = -1
         self._forget_empty_pools()
 
-    def reprofile(self, record: WorkerRecord) -> None:
-        """Move a worker to the pool of what it now can do."""
+    def reprofile(self, record: WorkerRecord, before: Registration) -> None:
+        """Move a worker to the pool of what it now can do; `before` is what it was registered with."""
+        self._carried.subtract(name for name, _ in before.labels)
+        self._carried.update(name for name, _ in record.registration.labels)
         pool = self._pool_of(record)
         if pool is not record.pool:
             record.pool.remove(record)
@@ -129,13 +137,15 @@ class Fleet:
         """The class of tasks with these needs; None where they ask for more label keys than the index can hold."""
         found = self.eligibility.classes.get(needs)
         if found is None:
-            labels = needs[1]
-            if labels and not self._index_labels(name for name, _ in labels):
+            names = [name for name, _ in needs[1]]
+            carried = all(self._carried[name] for name in names)
+            # A key that nobody carries is not worth sorting by, and the class is not kept: somebody may come with it.
+            if names and carried and not self._index_labels(names):
                 return None
-            found = self.eligibility.make(needs, self.pools)
+            found = self.eligibility.make(needs, self.pools, keep=carried)
         return found
 
-    def _index_labels(self, names: Iterable[str]) -> bool:
+    def _index_labels(self, names: list[str]) -> bool:
         wanted = self.eligibility.label_keys.union(names)
         if len(wanted) > MAX_LABEL_KEYS:
             return False
@@ -268,8 +278,7 @@ class Fleet:
     def band_changes_at(self, record: WorkerRecord, at: float) -> None:
         """Note the monotonic second after which this worker's age band is another."""
         self.band_ends_view[record.row] = at
-        if at < self.nobody_ages_before:
-            self.nobody_ages_before = at
+        self.nobody_ages_before = min(self.nobody_ages_before, at)
 
     def band_over(self, record: WorkerRecord, now: float) -> bool:
         """Has this worker left the age band that its key was computed in?"""

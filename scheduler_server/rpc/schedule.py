@@ -26,6 +26,12 @@ class ScheduleCalls:
         self._handle = shell.handle
         self._core = shell.core
         self.draining = False
+        self._batches = 0  # under way
+
+    async def batches_done(self) -> None:
+        """Wait until no batch is being placed: the only calls that give way to others while they place."""
+        while self._batches:
+            await sleep(_YIELD_S)
 
     async def Assign(
         self, request: schedule_service_pb2.AssignRequest, context: Any
@@ -45,9 +51,16 @@ class ScheduleCalls:
         if self.draining:
             raise Refused(_DRAINING)
         decode.items("requests", request.requests)
+        self._batches += 1
+        try:
+            return await self._place_all(request.requests)
+        finally:
+            self._batches -= 1
+
+    async def _place_all(self, requests: Any) -> schedule_service_pb2.AssignBatchResponse:
         response = schedule_service_pb2.AssignBatchResponse()
         until = time.monotonic() + _YIELD_S
-        for at, each in enumerate(request.requests):
+        for at, each in enumerate(requests):
             result = response.results.add()
             try:
                 reply = self._handle(decode.submit(each, f"requests[{at}]."))

@@ -90,10 +90,17 @@ class WorkerStreams:
         found = self._sessions.get(session) if session is not None else None
         return len(found.outbound) if found is not None else 0
 
+    def drain(self) -> None:
+        """Take no stream any more, and end those that have said nothing yet; the core says goodbye to the others."""
+        self.draining = True
+        for session in self._sessions.values():
+            if not session.worker_id:
+                session.close(Refused(_DRAINING))
+
     async def Schedule(self, requests: Any, context: Any) -> None:
         """One worker's stream, from its first heartbeat to its end."""
         if self.draining:
-            await abort(context, Refusal(Reason.SERVER_DRAINING, "the server is going down; reconnect later"))
+            await abort(context, _DRAINING)
         loop = asyncio.get_running_loop()
         handler = asyncio.current_task()
         assert handler is not None  # noqa: S101 -- grpc.aio runs every handler as a task
@@ -197,3 +204,6 @@ def _stand_for_older(ack: worker_pb2.Ack, outbound: deque[worker_pb2.WorkerDirec
     if older.HasField("heartbeat_interval") and not ack.HasField("heartbeat_interval"):
         ack.heartbeat_interval.CopyFrom(older.heartbeat_interval)
     outbound.pop()
+
+
+_DRAINING = Refusal(Reason.SERVER_DRAINING, "the server is going down; reconnect later")

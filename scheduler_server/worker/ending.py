@@ -17,7 +17,6 @@ DETAILS_KEY = "grpc-status-details-bin"
 COME_BACK = frozenset(
     {
         GoodbyeReason.GOODBYE_REASON_SERVER_SHUTDOWN,
-        GoodbyeReason.GOODBYE_REASON_REMOVED,
         GoodbyeReason.GOODBYE_REASON_FENCED,
     }
 )

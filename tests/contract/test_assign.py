@@ -296,9 +296,11 @@ async def test_a_task_that_excludes_everybody_is_told_so(live: Running) -> None:
 
 
 async def test_more_label_keys_than_the_index_holds_are_refused_by_field(live: Running) -> None:
-    labels = {f"key{number}": "x" for number in range(9)}
+    labels = {f"key{number}": "x" for number in range(64)}
     await live.worker(registration=Registration(labels=labels))
-    problem = await live.refuse(match_labels=labels)
+    await live.worker("other", registration=Registration(labels={"one more": "x"}))
+    assert (await live.assign("as many", match_labels=labels)).decision.worker_id == "w"
+    problem = await live.refuse(match_labels={"one more": "x"})
     assert (problem.code, problem.reason, problem.fields) == (
         "INVALID_ARGUMENT",
         "INVALID_ARGUMENT",

@@ -368,6 +368,7 @@ async def test_the_ten_lines_of_the_door_work(server: AssignServer) -> None:
         (Code.DEADLINE_EXCEEDED, "START_BY_PASSED", sdk.StartByPassed),
         (Code.DEADLINE_EXCEEDED, "", sdk.DeadlineExceeded),
         (Code.UNAVAILABLE, "SERVER_DRAINING", sdk.ServerUnavailable),
+        (Code.CANCELLED, "", sdk.ServerUnavailable),
         (Code.UNIMPLEMENTED, "NOT_SUPPORTED_YET", sdk.NotSupported),
         (Code.UNAUTHENTICATED, "TOKEN_INVALID", sdk.AccessDenied),
         (Code.PERMISSION_DENIED, "ROLE_MISSING", sdk.AccessDenied),

@@ -40,8 +40,16 @@ def path_with_tools() -> str:
 def address(tmp_path: Path) -> Iterator[str]:
     """A server of its own process."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "scheduler_server", "serve", "--server-listen", "127.0.0.1:0",
-         "--storage-state-folder", str(tmp_path / "state")],  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "scheduler_server",
+            "serve",
+            "--server-listen",
+            "127.0.0.1:0",
+            "--storage-state-folder",
+            str(tmp_path / "state"),
+        ],  # fmt: skip
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -138,7 +138,7 @@ class Child:
 
 def _collect(pipe: IO[str] | None, into: list[str]) -> None:
     for line in pipe or ():
-        into.append(line.removesuffix("\n"))  # noqa: PERF402 -- it grows while it is read
+        into.append(line.removesuffix("\n"))
 
 
 class Server(Child):
@@ -159,7 +159,8 @@ class Server(Child):
         said = [line for line in self.lines if line.startswith(SERVING)]
         assert said, f"the server did not start: {self.errors}"
         self.address = said[0].removeprefix(SERVING)
-        self.client = AsyncSchedulerClient(self.address)
+        # A pool of its own: otherwise the client of a server that went before on this port shares its pause with us.
+        self.client = AsyncSchedulerClient(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
         return self
 
     async def status(self) -> admin_api.GetStatusResponse:

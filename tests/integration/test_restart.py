@@ -7,9 +7,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -21,13 +19,11 @@ from tests.integration.processes import (
     Server,
     WorkerProcess,
     eventually,
-    flags,
     free_port,
     nap,
     until,
 )
 
-FLUSH_S = 0.05  # storage.journal_flush_s
 COMMITTED_S = 1.0  # the flush interval, and time for a commit on a busy disk
 NAMES = ("a", "b", "c")
 SETTINGS = {"predictor_default_ms": 300, "fallback_retry_after_s": 3600}
@@ -60,7 +56,9 @@ async def live(server: Server) -> dict[str, str]:
     """Leases that the server holds, and whose they are."""
     held: dict[str, str] = {}
     for worker_id in await server.workers():
-        answer = await server.client.call(server.client.admin.GetWorker, admin_api.GetWorkerRequest(worker_id=worker_id))
+        answer = await server.client.call(
+            server.client.admin.GetWorker, admin_api.GetWorkerRequest(worker_id=worker_id)
+        )
         held |= {lease.lease_id: worker_id for lease in answer.worker.leases}
     return held
 
@@ -131,60 +129,47 @@ async def test_sigterm_under_load_loses_nothing_and_what_was_learned_is_there_ag
 
 async def test_kill_9_under_load_loses_no_lease_older_than_a_flush(house: House) -> None:
     port = free_port()
-    server = await house.server(port=port, storage_snapshot_interval_s=1, **SETTINGS)
+    server = await house.server(port=port, **SETTINGS)
     workers = await house.workers(server, *NAMES, slots=4)
     load = Load("load", lambda: random.uniform(1.0, 4.0), 0.02)
     offering = await offered(server, load, 12)
     await asyncio.sleep(COMMITTED_S)  # not a synchronisation: the age that the promise is about
-    held = await live(server)
     server.signal(signal.SIGKILL)
     killed_at = time.monotonic()
     await server.ended()
     await offering
 
-    again = await house.server(port=port, **SETTINGS)
+    again = await house.server(port=port, worker_reconcile_grace_s=2, **SETTINGS)
     await again.connected(*NAMES)
-    old = {task_id: each for task_id, each in load.placed.items() if each[2] < killed_at - COMMITTED_S}
-    kept = 0
-    for task_id, (task, placement, _) in old.items():
-        try:
-            status = await again.client.get_task(task_id)
-        except TaskUnknown:
-            assert placement.lease_id not in held or _ended(workers, task_id), f"{task_id} is forgotten"
-            continue
-        kept += 1
+    # What was placed, or had ended, so shortly before that it may not have been on disk is not promised.
+    ended_at = {said["ended"]: said["at"] for worker in workers for said in worker.said if "ended" in said}
+    promised = {
+        task_id: (task, placement)
+        for task_id, (task, placement, at) in load.placed.items()
+        if at < killed_at - COMMITTED_S and ended_at.get(task_id, killed_at) >= killed_at
+    }
+    assert len(promised) >= 4, "the load was too light"
+    for task_id, (task, placement) in promised.items():
+        status = await again.client.get_task(task_id)
         assert status.state is not TaskState.LOST
         assert status.lease_id == placement.lease_id
         replayed = await again.hand_over(task)
         assert (replayed.replayed, replayed.decision_id) == (True, placement.decision_id)
         assert replayed.worker_id == placement.worker_id
-    assert kept, "no lease to keep: the load was too light"
-    over = await again.finished(*(task for task_id, (task, _, _) in old.items() if await _known(again, task_id)))
+    over = await again.finished(*(task for task, _ in promised.values()))
     assert {status.outcome.status for status in over.values() if status.outcome} == {OutcomeStatus.SUCCEEDED}
 
     async def all_over() -> bool:
         return not await live(again)
 
     await eventually(all_over, "every lease ends")
+    await until(lambda: all(len(worker.began()) == len(worker.ended_tasks()) for worker in workers), "every task ends")
     ended = each_ran_once(workers, load)
     assert all(ended[task_id] == 1 for task_id in load.placed)
-    assert not any("knows nothing of lease" in line for worker in workers for line in worker.errors if _old(line, old))
-
-
-def _ended(workers: list[WorkerProcess], task_id: str) -> bool:
-    return any((task_id, 1) in worker.ended_tasks() for worker in workers)
-
-
-def _old(line: str, old: dict[str, Any]) -> bool:
-    return any(placement.lease_id in line.replace(";", "").split() for _, placement, _ in old.values())
-
-
-async def _known(server: Server, task_id: str) -> bool:
-    try:
-        await server.client.get_task(task_id)
-    except TaskUnknown:
-        return False
-    return True
+    # The verdict on them was to keep them: nobody stopped one, nobody was told that its lease is unknown.
+    assert not [said for worker in workers for said in worker.said if said.get("stopped")]
+    unknown = [line for worker in workers for line in worker.errors if "knows nothing of lease" in line]
+    assert not [line for line in unknown for _, placement in promised.values() if f"{placement.lease_id};" in line]
 
 
 async def test_an_outcome_that_came_while_the_server_was_away_counts_when_it_is_back(house: House) -> None:

@@ -35,9 +35,7 @@ async def test_tasks_run_once_each_where_they_were_placed_and_their_results_come
         outcome = over[task.task_id].outcome
         assert outcome is not None
         assert outcome.result == hashlib.sha256(task.payload).digest()
-    placed = {
-        (task.task_id, placement.worker_id) for task, placement in zip(naps + digests, placements, strict=True)
-    }
+    placed = {(task.task_id, placement.worker_id) for task, placement in zip(naps + digests, placements, strict=True)}
     ran = [(task_id, worker.worker_id) for worker in workers for task_id, _ in worker.began()]
     assert sorted(ran) == sorted((task_id, worker) for task_id, worker in placed if task_id.startswith("t"))
     assert set(Counter(ran).values()) == {1}

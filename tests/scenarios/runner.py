@@ -4,8 +4,8 @@ A line that starts with `#` is prose, an indented line is transcript, any other 
 
     at 1.5 connect w1 slots=2 caps=gpu
 
-Seconds count from the scenario's start. Between commands the core gets every tick that it asks for, and what those cause
-stands under the command that waited for them, with its second in front. `settings` and `scorer` lines come first.
+Seconds count from the scenario's start. Between commands the core gets every tick that it asks for, and what those
+cause stands under the command that waited for them, with its second in front. `settings` and `scorer` lines come first.
 
     connect W [slots= caps= specs= labels=k:v accepts reports bare epoch=boot/1]  and everything that beat takes
     beat W [session= depth= cpu= memory= running=lease:ms,lease timestamp= sequence= intent=
@@ -27,8 +27,8 @@ from scheduler_server.assignment.effects import (
     CancelReply,
     Effect,
     Ended,
-    Granted,
     Goodbye,
+    Granted,
     HandOver,
     OutcomeReply,
     Published,
@@ -111,7 +111,7 @@ class _Scenario:
             section: Any = getattr(self._settings, part)
             kind = type(getattr(section, name))
             assert name in {field.name for field in fields(section)}
-            self._settings = replace(self._settings, **{part: replace(section, **{name: kind(value)})})  # type: ignore[arg-type]
+            self._settings = replace(self._settings, **{part: replace(section, **{name: kind(value)})})
 
     def _make(self, at: float) -> Rig:
         table = PublishedPredictor("table", EmaPredictor(self._settings.predictor))
@@ -218,8 +218,8 @@ class _Scenario:
         kept = [json.loads(json.dumps(record)) for record in rig.core.snapshot(rig.now)]
         leases = [lease_to_bytes(record) for record in rig.core.ledger.leases.values() if record.live]
         new = self._rig = self._make(rig.t)
-        new._start_s = START_S  # noqa: SLF001 -- the wall clock goes on
-        new._sessions = rig._sessions  # noqa: SLF001 -- and so do the shell's numbers
+        new._start_s = START_S
+        new._sessions = rig._sessions
         faults = new.core.restore(new.now, kept)
         for body in leases:
             restore_lease(new.core, new.now, body)
@@ -307,8 +307,9 @@ def _reply(reply: Reply) -> str:
     ended = f", {reply.outcome.status.name.lower()}" if reply.outcome else ""
     tier = ", degraded" if decision.degraded else ""
     return (
-        f"{again}{reply.state.name.lower()} on {decision.worker_id} as {decision.lease_id}: {decision.source.name.lower()},"
-        f" {decision.cause.name.lower()}, {decision.duration_ms:g} ms, score {decision.score:.3f}{tier}{ended}"
+        f"{again}{reply.state.name.lower()} on {decision.worker_id} as {decision.lease_id}:"
+        f" {decision.source.name.lower()}, {decision.cause.name.lower()},"
+        f" {decision.duration_ms:g} ms, score {decision.score:.3f}{tier}{ended}"
     )
 
 
@@ -325,7 +326,9 @@ def _sent(effect: Granted | HandOver | Welcomed | Acked | Recall | Goodbye | Ses
     if isinstance(effect, SessionRefused):
         return f"{to}refused {effect.refusal.reason}: {effect.refusal.message}"
     if isinstance(effect, HandOver):
-        return f"{to}run {effect.task.task_id} as {effect.decision.lease_id}, acknowledge within {effect.ack_within_s:g} s"
+        return (
+            f"{to}run {effect.task.task_id} as {effect.decision.lease_id}, acknowledge within {effect.ack_within_s:g} s"
+        )
     if isinstance(effect, Recall):
         return f"{to}stop {effect.lease_id}"
     if isinstance(effect, Goodbye):

@@ -1,6 +1,6 @@
 """A long random run: the events, and the core that they are given to. As a program, it replays a log of them.
 
-    python -m tests.scenarios.story SCORER EVENTS EFFECTS
+python -m tests.scenarios.story SCORER EVENTS EFFECTS
 """
 
 import sys
@@ -69,7 +69,9 @@ def events(core: Scheduler, length: int, seed: int) -> Iterator[tuple[Now, Event
         elif kind < 0.45:
             session = chance.choice(list(core.link.sessions))
             held = core.link.sessions[session].leases
-            running = tuple(RunningLease(lease, chance.choice([None, 5.0])) for lease in held if int(lease.split("-")[2]) % 7)
+            running = tuple(
+                RunningLease(lease, chance.choice([None, 5.0])) for lease in held if int(lease.split("-")[2]) % 7
+            )
             report = LeaseReport(
                 chance.choice(list(held) or leases), chance.choice(list(ReportKind)),
                 Outcome(OutcomeStatus.SUCCEEDED, chance.uniform(1.0, 9_000.0), result=b"\x00\xff"),
@@ -87,10 +89,12 @@ def events(core: Scheduler, length: int, seed: int) -> Iterator[tuple[Now, Event
             body = Random(number)  # so that asking again asks for the same
             yield now, Submit(
                 Task(
-                    "", f"t{number}", chance.choice([1, 1, 1, 2]), f"type-{body.randrange(5)}", body.choice(["", "bug"]),
+                    "", f"t{number}", chance.choice([1, 1, 1, 2]), f"type-{body.randrange(5)}",
+                    body.choice(["", "bug"]),
                     body.random(), tuple(sorted(body.sample(CAPABILITIES, body.randrange(3)))),
                     tuple(sorted(body.sample(ids, body.randrange(3)))), (("zone", "a"),) if body.random() < 0.3 else (),
-                    (("bytes", 1e9),), hints=Hints(dependencies=2), start_by=now.wall if chance.random() < 0.02 else None,
+                    (("bytes", 1e9),), hints=Hints(dependencies=2),
+                    start_by=now.wall if chance.random() < 0.02 else None,
                 ),
                 chance.choice(list(Delivery)), chance.random() < 0.2,
             )  # fmt: skip

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from scheduler_server.assignment.events import Connect, Submit
 from scheduler_server.assignment.recording import (
     RecordedStopwatch,
     ReplayedStopwatch,
@@ -16,7 +17,10 @@ from scheduler_server.assignment.recording import (
     read_line,
     replay,
 )
-from tests.scenarios.story import events, make_core
+from scheduler_server.model.task import Task
+from scheduler_server.model.worker import Registration
+from tests.scenarios.story import CAPABILITIES, events, make_core
+from tests.unit.assignment.rig import make_sample
 
 SCORERS = ["weighted", "capability", "specialist", "earliest_finish"]
 
@@ -73,10 +77,12 @@ def test_the_run_that_is_replayed_is_a_rich_one() -> None:
 
 
 def test_a_log_that_does_not_fit_the_core_is_noticed() -> None:
-    told, _ = record(200, seed=12, scorer="weighted")
+    now, _, _ = next(entry for entry in map(read_line, record(200, 12, "weighted")[0]) if entry[2])
     stopwatch = ReplayedStopwatch()
+    core = make_core(stopwatch, "weighted")
+    core.handle(now, Connect(1, "w", None, Registration(capabilities=CAPABILITIES), make_sample()))
     with pytest.raises(ValueError, match="other than what was recorded"):
-        list(replay(make_core(stopwatch, "weighted"), stopwatch, told[1:]))
+        list(replay(core, stopwatch, [event_line(now, Submit(Task("", "t", 1, "a")), [])]))
 
 
 @pytest.mark.parametrize("line", ["", "{}", "[1]", '[1,2,"Nothing",[],[]]', '[1,2,"Disconnect",["x"],[]]', "not json"])

@@ -97,7 +97,9 @@ class _GoodbyeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Goodbye
     GOODBYE_REASON_SERVER_SHUTDOWN: _GoodbyeReason.ValueType  # 2
     """The server is going down. Reconnect, and keep what runs."""
     GOODBYE_REASON_REMOVED: _GoodbyeReason.ValueType  # 3
-    """The worker was removed (silence, or an operator). Reconnect and register again."""
+    """The worker was removed. After silence it is told when to come back, and registers again; an operator's removal
+    tells no time.
+    """
     GOODBYE_REASON_LEFT: _GoodbyeReason.ValueType  # 4
     """The worker asked to leave, and is forgotten."""
     GOODBYE_REASON_FENCED: _GoodbyeReason.ValueType  # 5
@@ -113,7 +115,9 @@ GOODBYE_REASON_SUPERSEDED: GoodbyeReason.ValueType  # 1
 GOODBYE_REASON_SERVER_SHUTDOWN: GoodbyeReason.ValueType  # 2
 """The server is going down. Reconnect, and keep what runs."""
 GOODBYE_REASON_REMOVED: GoodbyeReason.ValueType  # 3
-"""The worker was removed (silence, or an operator). Reconnect and register again."""
+"""The worker was removed. After silence it is told when to come back, and registers again; an operator's removal
+tells no time.
+"""
 GOODBYE_REASON_LEFT: GoodbyeReason.ValueType  # 4
 """The worker asked to leave, and is forgotten."""
 GOODBYE_REASON_FENCED: GoodbyeReason.ValueType  # 5
@@ -997,7 +1001,7 @@ class Goodbye(_message.Message):
     """For people."""
     @_builtins.property
     def reconnect_after(self) -> _duration_pb2.Duration:
-        """Come back after this time. Absent: do not come back with this id."""
+        """Come back after this time. Absent: at once after SERVER_SHUTDOWN and FENCED, otherwise never with this id."""
 
     def __init__(
         self,

@@ -162,7 +162,9 @@ class Rig:
         self.session_of[welcomed.worker_id] = self._sessions
         return welcomed
 
-    def beat(self, worker_id: str = "w1", *, registration: Registration | None = None, **of_sample: Any) -> Acked | None:
+    def beat(
+        self, worker_id: str = "w1", *, registration: Registration | None = None, **of_sample: Any
+    ) -> Acked | None:
         self.give(Heartbeat(self.session_of[worker_id], make_sample(**of_sample), registration))
         acked = self.find(Acked)
         return acked[0] if acked else None

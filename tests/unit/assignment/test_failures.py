@@ -19,7 +19,7 @@ from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.published import PublishedPredictor
 from scheduler_server.scorer.settings import ScorerSettings
 from scheduler_server.scorer.weighted import WeightedScorer
-from tests.unit.assignment.rig import Rig
+from tests.unit.assignment.rig import Rig, make_sample
 
 GOOD = Prediction(1_000.0, 1_000.0, 1_000.0, 1_000.0, 0.5, 10, "type=type", "faulty")
 
@@ -168,10 +168,11 @@ def test_with_a_table_that_grows_old_1000_of_1000_are_placed_and_the_breaker_ope
     rig.beat_all()
     assert rig.place().source is Source.PREDICTED  # 60 s old is just not too old
     rig.go(0.001)
-    check_cycle(
-        rig, place_thousand(rig), Cause.PREDICTION_STALE,
-        lambda: rig.give(Publish((("type", GOOD._replace(as_of=rig.t + 15.0)),))) and None,
-    )  # fmt: skip
+
+    def mend() -> None:
+        rig.give(Publish((("type", GOOD._replace(as_of=rig.t + 15.0)),)))
+
+    check_cycle(rig, place_thousand(rig), Cause.PREDICTION_STALE, mend)
 
 
 def test_with_answers_that_take_too_long_1000_of_1000_are_placed_and_the_breaker_opens_and_closes() -> None:
@@ -189,6 +190,20 @@ def test_with_predictor_and_scorer_failing_for_ever_everything_is_placed_evenly(
     assert all(each.source is Source.FALLBACK for each in made)
     counts = [sum(each.worker_id == f"w{number}" for each in made) for number in range(4)]
     assert max(counts) - min(counts) <= 1
+
+
+def test_the_turn_comes_to_degraded_workers_only_when_no_healthy_one_is_free() -> None:
+    predictor = FaultyPredictor()
+    predictor.answer = raising
+    rig = Rig(predictor=predictor)
+    rig.connect("hot", slots=3, sample=make_sample(cpu=1.0, memory=1.0))
+    rig.connect("cool-1", slots=2)
+    rig.connect("cool-2", slots=2)
+    first = [rig.place() for _ in range(4)]
+    assert sorted(each.worker_id for each in first) == ["cool-1", "cool-1", "cool-2", "cool-2"]
+    assert not any(each.degraded for each in first)
+    last = rig.place()
+    assert (last.worker_id, last.degraded, last.source) == ("hot", True, Source.FALLBACK)
 
 
 def test_a_key_that_fails_for_one_worker_keeps_only_that_one_from_being_best() -> None:

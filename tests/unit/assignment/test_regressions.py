@@ -26,10 +26,8 @@ def published(**of_prediction: float) -> PublishedPredictor:
     return table
 
 
-def prediction(
-    point_ms: float = 1_000.0, p90_ms: float = 1_000.0, as_of: float = inf, sample_count: int = 5
-) -> Prediction:
-    return Prediction(point_ms, point_ms, point_ms, p90_ms, 0.5, sample_count, "type=type", "table", as_of)
+def prediction(point_ms: float = 1_000.0, p90_ms: float = 1_000.0) -> Prediction:
+    return Prediction(point_ms, point_ms, point_ms, p90_ms, 0.5, 5, "type=type", "table")
 
 
 def test_a_trial_that_finds_nobody_to_choose_leaves_the_breaker_ready_for_the_next_trial() -> None:
@@ -165,7 +163,7 @@ def test_timers_of_bare_workers_do_not_pile_up_with_heartbeats() -> None:
     for _ in range(500):
         rig.go(1.0)
         rig.beat(queue_depth=5)
-    assert len(rig.core._timers) < 5  # noqa: SLF001 -- its size is the point
+    assert len(rig.core._timers) < 5
 
 
 def test_a_second_unanswered_offer_does_not_fence_the_session_that_came_after_the_first() -> None:

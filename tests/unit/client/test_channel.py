@@ -31,7 +31,7 @@ def test_the_policy_retries_only_what_passes_by_itself() -> None:
         "initialBackoff": "0.05s",
         "maxBackoff": "1s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     assert SERVICE_CONFIG["retryThrottling"] == {"maxTokens": 100, "tokenRatio": 0.1}
 
@@ -51,9 +51,11 @@ def test_waiting_for_a_connection_is_for_every_method_and_keeps_the_retries() ->
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
     ],
 )
-def test_a_dead_connection_is_noticed(option: str, value: int) -> None:
+def test_a_dead_connection_is_noticed_and_a_server_that_is_back_is_found_soon(option: str, value: int) -> None:
     assert dict(channel_options())[option] == value
 
 

@@ -53,7 +53,7 @@ def test_everyone_gets_one_turn_per_round_across_pools() -> None:
 
 def test_who_has_no_free_slot_is_passed_over() -> None:
     rig = rig_of(2, 2, slots=2)
-    assert Counter(turns(rig, 8)) == {name: 2 for name in ("p0w0", "p0w1", "p1w0", "p1w1")}
+    assert Counter(turns(rig, 8)) == dict.fromkeys(("p0w0", "p0w1", "p1w0", "p1w1"), 2)
     assert rig.refuse().reason == "NO_FREE_SLOT"
 
 

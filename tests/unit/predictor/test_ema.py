@@ -25,7 +25,12 @@ def taught(*durations_ms: float, settings: PredictorSettings | None = None) -> E
 
 def test_an_unknown_type_takes_five_seconds_and_nobody_vouches_for_it() -> None:
     prediction = EmaPredictor(PredictorSettings()).predict(task())
-    assert (prediction.point_ms, prediction.p90_ms, prediction.confidence, prediction.sample_count) == (5_000, 5_000, 0, 0)
+    assert (prediction.point_ms, prediction.p90_ms, prediction.confidence, prediction.sample_count) == (
+        5_000,
+        5_000,
+        0,
+        0,
+    )
 
 
 @pytest.mark.parametrize(

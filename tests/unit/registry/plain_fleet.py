@@ -1,4 +1,4 @@
-"""The fleet and the choice a second time, deliberately plain: dictionaries, loops over everyone, the formulas as written.
+"""The fleet and the choice a second time, deliberately plain: loops over everyone, the formulas as written.
 
 It is told the same events as the real core and predicts, for each submitted task, which workers could have been chosen
 and how the others are counted. It shares no code with the registry, the scorers or placement.

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from scheduler_server.assignment.effects import Ended, Granted, Published
 from scheduler_server.assignment.events import Heartbeat
@@ -48,7 +55,14 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(worker_id=ids, capabilities=subsets, category=st.sampled_from(CATEGORIES), zone=zones,
           slots=st.integers(1, 4), accepts=st.booleans(), cpu=shares)  # fmt: skip
     def connect(
-        self, worker_id: str, capabilities: tuple[str, ...], category: str, zone: str, slots: int, accepts: bool, cpu: float
+        self,
+        worker_id: str,
+        capabilities: tuple[str, ...],
+        category: str,
+        zone: str,
+        slots: int,
+        accepts: bool,
+        cpu: float,
     ) -> None:
         registration = Registration(
             slots=slots, capabilities=capabilities, specializations=(category,) if category else (),
@@ -56,7 +70,9 @@ class FleetMachine(RuleBasedStateMachine):
         )  # fmt: skip
         plain = self.plain.workers.get(worker_id)
         depth = len(plain.leases) if plain else 0
-        self.rig.connect(worker_id, registration=registration, sample=make_sample(cpu=cpu, memory=cpu, queue_depth=depth))
+        self.rig.connect(
+            worker_id, registration=registration, sample=make_sample(cpu=cpu, memory=cpu, queue_depth=depth)
+        )
         if plain is None:
             plain = self.plain.workers[worker_id] = PlainWorker(worker_id, frozenset(), frozenset(), {}, slots)
         plain.session = self.rig.session_of[worker_id]
@@ -131,7 +147,9 @@ class FleetMachine(RuleBasedStateMachine):
             if self._swept():
                 assert said == counted
             assert sum(said.values()) == sum(counted.values()) == len(self.plain.workers)
-            able = sum(count for why, count in said.items() if why not in {"CAPABILITY", "LABEL", "NOT_ACCEPTING", "EXCLUDED"})
+            able = sum(
+                count for why, count in said.items() if why not in {"CAPABILITY", "LABEL", "NOT_ACCEPTING", "EXCLUDED"}
+            )
             assert (reply.refusal.reason is Reason.NO_CAPABLE_WORKER) == (able == 0 and bool(self.plain.workers))
         else:
             decision = reply.decision
@@ -146,8 +164,8 @@ class FleetMachine(RuleBasedStateMachine):
         self._settle(submitted=True)
 
     def _swept(self) -> bool:
-        """Has everyone who fell silent been seen to? The choice looks at those it could pick; counts wait for the sweep."""
-        since = self.rig.t - (self.rig.core._sweep_at - 1.0)  # noqa: SLF001 -- when that was is nobody else's business
+        """Has everyone who fell silent been seen to? Choices look at whom they could pick; counts wait for a sweep."""
+        since = self.rig.t - (self.rig.core._sweep_at - 1.0)
         return not any(0.0 < worker.age(self.rig.t) - 30.0 <= since for worker in self.plain.workers.values())
 
     @precondition(lambda self: self.tasks)
@@ -295,7 +313,7 @@ def test_the_core_agrees_with_the_plain_fleet(scorer: str) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60, stateful_step_count=60, deadline=None,
+            max_examples=40, stateful_step_count=60, deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )  # fmt: skip

@@ -28,7 +28,9 @@ def test_more_classes_than_are_remembered_are_all_served() -> None:
 def test_many_pools_are_compared_as_few_are() -> None:
     rig = Rig(scorer="specialist")
     for number in range(FEW_POOLS * 5):
-        rig.connect(f"w{number}", capabilities=(f"c{number}",), specializations=("bug",) if number == 40 else (), slots=2)
+        rig.connect(
+            f"w{number}", capabilities=(f"c{number}",), specializations=("bug",) if number == 40 else (), slots=2
+        )
     decision = rig.place(category="bug")
     assert (decision.worker_id, decision.candidates) == ("w40", FEW_POOLS * 5)
     assert rig.place(category="bug").worker_id == "w40"
@@ -36,14 +38,26 @@ def test_many_pools_are_compared_as_few_are() -> None:
     assert rig.place(required=("c70",)).worker_id == "w70"
 
 
-def test_tasks_may_match_on_eight_label_keys_in_all_and_no_more() -> None:
+def test_a_label_key_that_nobody_carries_is_not_sorted_by_and_counts_once_somebody_comes_with_it() -> None:
+    rig = Rig()
+    rig.connect("w1", labels=(("zone", "a"),))
+    for number in range(MAX_LABEL_KEYS * 2):
+        assert rig.refuse(labels=((f"unknown-{number}", "x"),)).missing_labels == (f"unknown-{number}=x",)
+    assert rig.core.fleet.eligibility.label_keys == frozenset()
+    rig.connect("w2", labels=(("unknown-7", "x"),))
+    assert rig.place(labels=(("unknown-7", "x"),)).worker_id == "w2"
+    assert rig.place(labels=(("zone", "a"),)).worker_id == "w1"
+    assert rig.core.fleet.eligibility.label_keys == {"unknown-7", "zone"}
+
+
+def test_tasks_may_match_on_so_many_label_keys_in_all_and_no_more() -> None:
     rig = Rig()
     labels = tuple((f"k{number}", "v") for number in range(MAX_LABEL_KEYS + 1))
     rig.connect("w1", labels=labels, slots=99)
     rig.connect("w2", slots=99)
     for pair in labels[:MAX_LABEL_KEYS]:
         assert rig.place(labels=(pair,)).worker_id == "w1"
-    assert "at most 8" in rig.refuse(labels=(labels[-1],)).message
+    assert f"at most {MAX_LABEL_KEYS}" in rig.refuse(labels=(labels[-1],)).message
     assert rig.place(labels=labels[:MAX_LABEL_KEYS]).worker_id == "w1"
 
 

@@ -8,7 +8,6 @@ from scheduler_server.worker.errors import WorkerDismissed, WorkerRefused, Worke
 
 COMING_BACK = [
     GoodbyeReason.GOODBYE_REASON_SERVER_SHUTDOWN,
-    GoodbyeReason.GOODBYE_REASON_REMOVED,
     GoodbyeReason.GOODBYE_REASON_FENCED,
 ]
 
@@ -21,6 +20,15 @@ def test_the_worker_comes_back_after_the_time_it_was_told(
     ending = after_goodbye(Goodbye(reason=reason, reconnect_after=wait))
     assert isinstance(ending, Again)
     assert (ending.after_s, ending.fault) == (after_s, False)
+
+
+def test_a_removed_worker_comes_back_only_when_it_is_told_when() -> None:
+    removed = GoodbyeReason.GOODBYE_REASON_REMOVED
+    assert isinstance(after_goodbye(Goodbye(reason=removed, reconnect_after=Duration(seconds=1))), Again)
+    ending = after_goodbye(Goodbye(reason=removed, message="retired"))
+    assert isinstance(ending, Stop)
+    assert isinstance(ending.error, WorkerDismissed)
+    assert "retired" in str(ending.error)
 
 
 def test_a_worker_that_left_ends_without_an_error() -> None:
