@@ -1,8 +1,8 @@
 """What survives a restart, record by record.
 
 Learned things (predictions, what workers did, the breaker) go into snapshots, as small records of JSON types: losing
-the last minute of them costs accuracy, nothing else. Promises (leases) go into the journal, one entry each, when they are
-made. Neither knows how the other, or the store, works.
+the last minute of them costs accuracy, nothing else. Promises (leases) go into the journal, one entry each, when they
+are made. Neither knows how the other, or the store, works.
 """
 
 from collections.abc import Iterable, Iterator

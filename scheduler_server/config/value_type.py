@@ -48,10 +48,8 @@ class ValueType:
     @property
     def description(self) -> str:
         """The type in words, for the table of the documentation."""
-        if issubclass(self.scalar, Enum):
-            word = f"one of {', '.join(_choices(self.scalar))}"
-        else:
-            word = _WORDS[self.scalar]
+        scalar = self.scalar
+        word = f"one of {', '.join(_choices(scalar))}" if issubclass(scalar, Enum) else _WORDS[scalar]
         word = f"list of {word}" if self.listed else word
         return f"map to {word}" if self.mapped else f"{word}, or none" if self.optional else word
 

@@ -6,8 +6,9 @@ and what its queue_depth counts beyond the running list of the same message is b
 A **sampled** worker sends five fields and nobody reports outcomes. Its occupancy is the last queue_depth plus the
 grants since, released at the rate at which busy slots finish: one per duration and busy slot. A sample below that count
 corrects it except for grants that may still be on their way. The duration comes from Little's law: the integral of
-running tasks over time, divided by departures, which are the grants minus the change of depth. (Simulated at 80 % load, a
-fixed expiry of 60 s would carry 2 % of the capacity of workers with short tasks; this carries what an exact ledger does.)
+running tasks over time, divided by departures, which are the grants minus the change of depth. (Simulated at 80 % load,
+a fixed expiry of 60 s would carry 2 % of the capacity of workers with short tasks; this carries what an exact ledger
+does.)
 """
 
 from scheduler_server.model.worker import Accounting, Sample

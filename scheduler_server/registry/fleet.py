@@ -17,8 +17,8 @@ FEW_POOLS = 16
 """Up to here a loop over pools (60 ns each) is faster than the vectorised comparison (about 1.5 us)."""
 
 MAX_LABEL_KEYS = 64
-"""Label keys, of those that workers carry, that tasks may match on. Each makes pools finer; asking for a new one sorts the
-fleet anew, once (3 us a worker). With one that is different on every worker, such as a host's name, a decision is a
+"""Label keys, of those that workers carry, that tasks may match on. Each makes pools finer; asking for a new one sorts
+the fleet anew, once (3 us a worker). With one that is different on every worker, such as a host's name, a decision is a
 vectorised pass over as many pools as workers."""
 
 _EMPTY_POOLS = 64

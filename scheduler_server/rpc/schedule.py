@@ -30,7 +30,7 @@ class ScheduleCalls:
 
     async def batches_done(self) -> None:
         """Wait until no batch is being placed: the only calls that give way to others while they place."""
-        while self._batches:
+        while self._batches:  # noqa: ASYNC110 -- at shutdown only; an event would cost every batch
             await sleep(_YIELD_S)
 
     async def Assign(

@@ -1,7 +1,7 @@
 """The journal on disk: batches of changes in one SQLite file, write-ahead log, synced at each commit.
 
-One row per batch, not per entry: a lease that is granted, written and ended would cost two searches of a table by its id
-(15 us of processor time, measured), and its part of a row costs one. What a row holds that is still true is known in
+One row per batch, not per entry: a lease that is granted, written and ended would cost two searches of a table by its
+id (15 us of processor time, measured), and its part of a row costs one. What a row holds that is still true is known in
 memory; when more than half of the file is history, the oldest rows go, and what is still true of them moves to the
 newest. Rows go oldest first only, so a delete is never forgotten before the put that it is about.
 """

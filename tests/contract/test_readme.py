@@ -39,20 +39,9 @@ def path_with_tools() -> str:
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """A server of its own process."""
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "scheduler_server",
-            "serve",
-            "--server-listen",
-            "127.0.0.1:0",
-            "--storage-state-folder",
-            str(tmp_path / "state"),
-        ],  # fmt: skip
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "scheduler_server", "serve", "--server-listen", "127.0.0.1:0"]
+    command += ["--storage-state-folder", str(tmp_path / "state")]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
         yield server.stdout.readline().rpartition(" ")[2].strip()

@@ -23,6 +23,7 @@ class BareWorker:
         self.worker_id = worker_id
         self.depth = 0
         self.most = 0  # the greatest depth there ever was
+        self.deep = 0  # tasks that found more than twice the slots here
         self.done = 0
         self.busy_s = 0.0
         self._reads = reads
@@ -51,6 +52,7 @@ class BareWorker:
 
     async def run(self, seconds: float) -> None:
         """One task, delivered by the queue service."""
+        self.deep += self.depth > 2 * SLOTS
         self.depth += 1
         self.most = max(self.most, self.depth)
         async with self._slots:

@@ -32,6 +32,7 @@ class Stream:
             response_deserializer=worker_pb2.WorkerDirective.FromString,
         )()
         self._sequence = 0
+        self._writing = asyncio.Lock()  # an ack may be read before the write that it answers has returned
         self.acks = 0
         self.flooding = False
         self._reader: asyncio.Task[None] | None = None
@@ -84,7 +85,8 @@ class Stream:
 
     async def _send(self, beat: worker_pb2.WorkerHeartbeat) -> None:
         try:
-            await self._call.write(beat)
+            async with self._writing:
+                await self._call.write(beat)
         except (asyncio.InvalidStateError, grpc.RpcError) as error:
             raise RuntimeError(await self._ending()) from error
 

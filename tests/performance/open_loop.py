@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
+import grpc
+
 from scheduler_api.v1 import schedule_service_pb2
 from tests.performance import fleet
 from tests.performance.closed_loop import Target
 from tests.performance.processes import arguments, obey
 from tests.performance.stats import OpenLoop
+
+_RETRY_S = 0.005
 
 
 async def main(targets: dict[str, str], workers: int) -> None:
@@ -29,6 +33,19 @@ async def main(targets: dict[str, str], workers: int) -> None:
         plan = OpenLoop(perf_counter() + 0.01, rate_per_s, first + int(rate_per_s * seconds))
         latencies_ms: list[float] = []
         late_ms: list[float] = []
+        retries = 0
+
+        async def answered(request: schedule_service_pb2.AssignRequest) -> Any:
+            nonlocal retries
+            while True:
+                try:
+                    return await loaded.assign(request)
+                except grpc.aio.AioRpcError as error:
+                    # A thousand calls under way are all that a connection takes. Its caller would come again, and wait.
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                    retries += 1
+                    await asyncio.sleep(_RETRY_S)
 
         async def one(number: int) -> None:
             request = schedule_service_pb2.AssignRequest()
@@ -37,7 +54,7 @@ async def main(targets: dict[str, str], workers: int) -> None:
             request.CopyFrom(kinds[kind])
             request.task.task_id = f"{loaded.prefix}-{mine:07d}"
             late = plan.latency(number, perf_counter())
-            response = await loaded.assign(request)
+            response = await answered(request)
             if number >= first:
                 latencies_ms.append(plan.latency(number, perf_counter()) * 1e3)
                 late_ms.append(late * 1e3)
@@ -56,7 +73,7 @@ async def main(targets: dict[str, str], workers: int) -> None:
                         group.create_task(one(number))
         finally:
             gc.enable()
-        return {"latencies_ms": latencies_ms, "late_ms": late_ms}
+        return {"latencies_ms": latencies_ms, "late_ms": late_ms, "retries": retries}
 
     await obey({"run": run}, {"targets": list(known)})
 

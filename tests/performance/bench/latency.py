@@ -46,9 +46,12 @@ def run(plan: Plan) -> dict[str, Any]:
 def _rate(calls: Child, beats: Child, rate: int, window_s: float, pairs: int) -> dict[str, Any]:
     latencies: dict[str, list[float]] = {BASELINE: [], _SCORER: []}
     late: list[float] = []
+    retries = 0
 
     def measure(name: str) -> float:
+        nonlocal retries
         answer = _window(calls, beats, name, rate, window_s)
+        retries += answer["retries"]
         latencies[name] += answer["latencies_ms"]
         late.extend(answer["late_ms"])
         return quantile(answer["latencies_ms"], 0.99)
@@ -70,6 +73,7 @@ def _rate(calls: Child, beats: Child, rate: int, window_s: float, pairs: int) ->
         "p999_ms": both(0.999),
         "pooled_p99_ratio": rounded(pooled["ours"] / pooled["noop"]),
         "calls": {"noop": len(latencies[BASELINE]), "ours": len(latencies[_SCORER])},
+        "retries": retries,
         "client_late_p99_ms": rounded(quantile(late, 0.99)),
     }
 
