@@ -105,7 +105,10 @@ class App:
 
     async def start(self) -> None:
         """Open what survives, restore it, listen, and say SERVING. Raises StartError or StateFolderError."""
-        path = state_path(self.settings.storage)
+        try:
+            path = state_path(self.settings.storage)
+        except RuntimeError as error:  # "~" of somebody without a home
+            raise StartError(f"storage.state_folder: {self.settings.storage.state_folder!r}: {error}") from None
         try:
             if path is not None:
                 self._folder = StateFolder.open(path)

@@ -12,6 +12,7 @@ from google.protobuf.internal import api_implementation
 
 from scheduler_server.app import App, StartError
 from scheduler_server.config import ConfigError, load, render_config, render_help
+from scheduler_server.config.text import printable
 from scheduler_server.rpc.collector import collect_when_idle, settle
 from scheduler_server.settings import PROFILES, Settings
 from scheduler_server.storage.state_folder import StateFolderError
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _run(settings, hints="hints" in loaded.switches)
     except (StartError, StateFolderError) as error:
-        sys.stderr.write(f"scheduler-server: {error}\n")
+        sys.stderr.write(f"scheduler-server: {printable(str(error))}\n")  # a path may have a line break
         return _ASKED_WRONGLY
     finally:
         logs.close()

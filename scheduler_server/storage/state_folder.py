@@ -39,6 +39,8 @@ class StateFolder:
             raise StateFolderError(f"state folder {path}: is not a directory") from None
         except OSError as error:
             raise StateFolderError(f"state folder {path}: cannot be created: {_reason(error)}") from None
+        except ValueError as error:  # a null character
+            raise StateFolderError(f"state folder {path}: is no path: {error}") from None
         try:
             lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Real processes: a server, SDK workers, and what tests ask them. All of them end with the test, whatever becomes of it."""
+"""Real processes: a server, SDK workers, and what tests ask them. All of them end with the test, come what may."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 import psutil
 
@@ -92,6 +92,7 @@ class Child:
             cwd=folder,
             env=PLAIN_ENVIRONMENT | {"HOME": str(folder)} | dict(environ or {}),
         )
+        self.code: int | None = None  # once `ended` has told it
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._readers = [
@@ -120,9 +121,10 @@ class Child:
 
     async def ended(self, within_s: float = DEADLINE_S) -> int:
         """Its exit code, once it has ended by itself and all that it said has been read."""
-        await until(lambda: not self.running, f"{self.process.args} ends; it says {self.errors[-20:]}", within_s)
+        await until(lambda: not self.running, f"process {self.pid} ends; it says {self.errors[-20:]}", within_s)
         await until(lambda: not any(reader.is_alive() for reader in self._readers), "its pipes are closed")
-        return self.process.returncode
+        self.code = self.process.returncode
+        return self.code
 
     def close(self) -> None:
         """End it now, SIGSTOPped or not."""
@@ -138,7 +140,7 @@ class Child:
 
 def _collect(pipe: IO[str] | None, into: list[str]) -> None:
     for line in pipe or ():
-        into.append(line.removesuffix("\n"))
+        into.append(line.removesuffix("\n"))  # noqa: PERF401 -- it is read while it grows
 
 
 class Server(Child):
@@ -236,37 +238,38 @@ class WorkerProcess(Child):
         return [(each["ended"], each["attempt"]) for each in self.said if "ended" in each and not each["stopped"]]
 
 
+AnyChild = TypeVar("AnyChild", bound=Child)
+
+
 class House:
     """Starts processes; ends them all, and proves that none is left."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._children: list[Child] = []
-        self._clients: list[AsyncSchedulerClient] = []
         self._before = {child.pid for child in psutil.Process().children(recursive=True)}
 
     def child(self, command: Sequence[str], **options: Any) -> Child:
         """Any command."""
-        made = Child(command, self.folder, **options)
-        self._children.append(made)
-        return made
+        return self.keep(Child(command, self.folder, **options))
 
-    async def server(self, *, port: int = 0, folder: str | Path = "state", **settings: object) -> Server:
+    async def server(self, *, port: int = 0, folder: str = "state", **settings: Any) -> Server:
         """A server, once it serves; the same `folder` again is a restart."""
         words = {"server_listen": f"127.0.0.1:{port}", "storage_state_folder": self.folder / folder}
-        server = Server(serve_command(*flags(words | settings)), self.folder)
-        self._children.append(server)
-        await server.serving()
-        self._clients.append(server.client)
-        return server
+        server = self.keep(Server(serve_command(*flags(words | settings)), self.folder))
+        return await server.serving()
+
+    def keep(self, child: AnyChild) -> AnyChild:
+        """End this one too."""
+        self._children.append(child)
+        return child
 
     def worker(self, address: str, worker_id: str, **about: Any) -> WorkerProcess:
         """An SDK worker. It connects by itself, sooner or later."""
         told = json.dumps({"address": address, "worker_id": worker_id, **about})
         worker = WorkerProcess([sys.executable, str(_HERE / "worker_program.py"), told], self.folder)
         worker.worker_id = worker_id
-        self._children.append(worker)
-        return worker
+        return self.keep(worker)
 
     async def workers(self, server: Server, *worker_ids: str, **about: Any) -> list[WorkerProcess]:
         """SDK workers, once they are connected."""
@@ -275,9 +278,9 @@ class House:
         return made
 
     async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
         for child in self._children:
+            if isinstance(child, Server) and child.address:
+                await child.client.close()
             child.close()
         left = [child for child in psutil.Process().children(recursive=True) if child.pid not in self._before]
         assert not left, f"processes left behind: {left}"

@@ -51,7 +51,7 @@ async def test_a_bare_fleet_that_never_reports_carries_80_percent_of_its_capacit
         work.add_done_callback(running.discard)
 
     interval_s = MEAN_S / (LOAD * WORKERS * SLOTS)
-    offers = []
+    offers: list[asyncio.Task[None]] = []
     began = time.monotonic()
     while (since := time.monotonic() - began) < LASTS_S:
         while len(offers) * interval_s < since:

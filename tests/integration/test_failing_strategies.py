@@ -19,10 +19,10 @@ from scheduler_server.model.decision import Cause, Score, Source
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
+from scheduler_server.model.worker import WorkerView
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.published import PublishedPredictor
-from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.scorer import Scorer
 from scheduler_server.scorer.weighted import WeightedScorer
 from tests.contract.server import WALL_S, Running, running, settings, task
@@ -79,7 +79,7 @@ class TroubledScorer(WeightedScorer):
         self._trouble = trouble
         self._fail = fail
 
-    def score(self, worker: WorkerRecord, task: Task, wait_ms: float, duration_ms: float) -> Score:
+    def score(self, worker: WorkerView, task: Task, wait_ms: float, duration_ms: float) -> Score:
         self._trouble.scored += 1
         good = super().score(worker, task, wait_ms, duration_ms)
         return self._fail(good) if self._trouble.on else good

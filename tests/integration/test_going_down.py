@@ -33,7 +33,8 @@ def batch(name: str, size: int) -> schedule_service_pb2.AssignBatchRequest:
 
 async def hold(server: Server) -> Any:
     """A call that is under way for as long as we like: a conversation with reflection."""
-    call = reflection_pb2_grpc.ServerReflectionStub(server.client.channel).ServerReflectionInfo()
+    make: Any = reflection_pb2_grpc.ServerReflectionStub  # typed without its constructor
+    call = make(server.client.channel).ServerReflectionInfo()
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     assert (await call.read()).list_services_response.service
     return call
@@ -143,7 +144,8 @@ async def listens(server: Server, what: str) -> Any:
     """Somebody who is connected and waits to be told something."""
     channel = server.client.channel
     if what == "health":
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # typed without Watch
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         return watch
     if what == "events":
@@ -156,7 +158,7 @@ async def listens(server: Server, what: str) -> Any:
             yield worker_pb2.WorkerHeartbeat(worker_id="bare")
         await asyncio.sleep(3_600)
 
-    stream = server.client.schedule.Schedule(beats())
+    stream: Any = server.client.schedule.Schedule(beats())
     if what == "bare worker":
         assert (await stream.read()).HasField("welcome")
         return stream

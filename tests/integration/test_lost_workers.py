@@ -3,13 +3,14 @@
 import asyncio
 import signal
 import time
+from typing import Any
 
 import pytest
 
 from scheduler_server.client import AttemptLost, NoFreeSlot, OutcomeStatus, Task, TaskState
 from tests.integration.processes import House, eventually, nap, until
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "health_healthy_within_s": 2,
     "health_unhealthy_after_s": 2,
     "health_remove_after_s": 4,

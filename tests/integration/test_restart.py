@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -26,7 +27,7 @@ from tests.integration.processes import (
 
 COMMITTED_S = 1.0  # the flush interval, and time for a commit on a busy disk
 NAMES = ("a", "b", "c")
-SETTINGS = {"predictor_default_ms": 300, "fallback_retry_after_s": 3600}
+SETTINGS: dict[str, Any] = {"predictor_default_ms": 300, "fallback_retry_after_s": 3600}
 
 
 async def learned(server: Server, task_id: str, task_type: str = "async-nap") -> tuple[int, float]:
@@ -84,7 +85,7 @@ async def test_sigterm_under_load_loses_nothing_and_what_was_learned_is_there_ag
     load = Load("load", lambda: random.uniform(0.2, 2.5), 0.02)
     offering = await offered(server, load, 20)
 
-    stub = health_pb2_grpc.HealthStub(server.client.channel)
+    stub: Any = health_pb2_grpc.HealthStub(server.client.channel)  # typed without Watch
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="scheduler_api.v1.ScheduleService"))
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
     asked_at = time.monotonic()

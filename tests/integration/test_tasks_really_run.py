@@ -1,8 +1,10 @@
-"""The main job: real workers stream, a queue service asks, tasks run, outcomes come back, and the next decision knows."""
+"""The main job: workers stream, a queue service asks, tasks run, outcomes come back, and the next decision knows."""
 
 import asyncio
 import hashlib
 from collections import Counter
+
+import pytest
 
 from scheduler_server.client import (
     AttemptLost,
@@ -77,12 +79,9 @@ async def test_a_task_that_fails_and_one_that_is_declined_say_so(house: House) -
     picky = Task(task_id="picky", task_type="picky")
     await server.hand_over(picky)
     assert (await server.finished(picky))["picky"].state is TaskState.LOST
-    try:
+    with pytest.raises(AttemptLost) as lost:
         await server.hand_over(picky)
-    except AttemptLost as lost:
-        assert lost.next_attempt == 2
-    else:
-        raise AssertionError("an attempt that was given back was placed again")
+    assert lost.value.next_attempt == 2
     again = picky.as_attempt(2)
     await server.hand_over(again)
     outcome = (await server.finished(again))["picky"].outcome
