@@ -35,6 +35,9 @@ _NO_SCORE = Score(0.0, ())
 _CANDIDATE, _HEALTHY, _TRACKED = Rejection.CANDIDATE, Health.HEALTHY, Accounting.TRACKED
 _REPLAYABLE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLEDGED, TaskState.STARTED})
 
+_COLD_HINT_MS = 1_000.0
+"""What a refused caller's hint goes by before the first outcome: asking too early costs a call, too late a slot's time."""
+
 _HINT_MEMORY = 10
 """Outcomes that a refused caller's hint goes by: steady enough, and soon free of the default."""
 
@@ -87,7 +90,9 @@ class Placement:
         self.policy_revision = 1
         self.remembered: set[frozenset[str]] = set()  # capability sets known before a restart; see state.py
         self.remembered_until = -inf
-        self.mean_ms = self._default_ms  # of outcomes, moving; for telling refused callers when to come back
+        self.mean_ms = min(
+            self._default_ms, _COLD_HINT_MS
+        )  # of outcomes, moving; for telling refused callers when to come back
         self._timed = 0  # outcomes in it, up to its memory
         self.refused_in_a_row = 0  # since a slot was last freed
         self.by_cause = [0] * (max(Cause) + 1)

@@ -317,7 +317,7 @@ def heartbeat(message: worker_pb2.WorkerHeartbeat, session: int, worker_id: str,
         and 0 <= timestamp <= (wall + checks.MAX_CLOCK_AHEAD_S) * 1_000.0
         and not message.HasField("registration")
         and not message.reports
-        and not message.intent
+        and message.intent <= _WORK
         and not message.probe_nonce
         and not message.drain_id
     ):
@@ -447,5 +447,6 @@ def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> R
 _DELIVERIES: dict[int, Delivery] = {0: Delivery.CALLER} | {each.value: each for each in Delivery}
 _VIEWS: frozenset[int] = frozenset({0, 1, 2})
 _REPORT = LossPolicy.REPORT
+_WORK: int = Intent.WORK.value
 _POLICIES = frozenset(each.value for each in LossPolicy)
 _INTENTS = frozenset(each.value for each in Intent)

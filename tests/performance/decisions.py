@@ -28,7 +28,7 @@ from tests.performance.ours_server import settings
 UTILISATION = 0.25
 """Share of the slots that is taken while the mix runs."""
 
-_REPEATS = 2_000
+_REPEATS = 1_000
 
 Micros = dict[str, float]
 

@@ -33,7 +33,7 @@ class NoopCalls:
         self._terms = _TERMS[scorer]
         terms = " + ".join(f"{weight:g} x {name} {value:.3f}" for name, value, weight in self._terms)
         self._reasoning = (
-            f": best of {workers // 4} by {scorer} 0.797 = {terms}; 372 ms predicted by ema from 1234 of type-17"
+            f": best of {workers // 4} by {scorer} 0.797 = {terms}; 372 ms predicted by ema from 1234 of type=type-17"
         )
 
     def _fill(self, message: schedule_service_pb2.AssignResponse, task: task_pb2.Task) -> None:
@@ -71,7 +71,7 @@ class NoopCalls:
         prediction.p90_ms = 512.75
         prediction.confidence = 0.71
         prediction.sample_count = 1_234
-        prediction.key = task.task_type
+        prediction.key = f"type={task.task_type}"
         prediction.predictor = "ema"
 
     async def Assign(
