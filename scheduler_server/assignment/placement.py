@@ -36,7 +36,8 @@ _CANDIDATE, _HEALTHY, _TRACKED = Rejection.CANDIDATE, Health.HEALTHY, Accounting
 _REPLAYABLE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLEDGED, TaskState.STARTED})
 
 _COLD_HINT_MS = 1_000.0
-"""What a refused caller's hint goes by before the first outcome: asking too early costs a call, too late a slot's time."""
+"""What a refused caller's hint goes by before the first outcome: asking too early costs a call, too late
+a slot's time."""
 
 _HINT_MEMORY = 10
 """Outcomes that a refused caller's hint goes by: steady enough, and soon free of the default."""
