@@ -317,7 +317,7 @@ def heartbeat(message: worker_pb2.WorkerHeartbeat, session: int, worker_id: str,
         and 0 <= timestamp <= (wall + checks.MAX_CLOCK_AHEAD_S) * 1_000.0
         and not message.HasField("registration")
         and not message.reports
-        and message.intent <= _WORK
+        and 0 <= message.intent <= _WORK
         and not message.probe_nonce
         and not message.drain_id
     ):
