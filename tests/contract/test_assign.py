@@ -232,7 +232,7 @@ async def test_no_free_slot_says_how_many_are_busy_and_when_to_come_back(live: R
     assert first.refusal.blocking == task_pb2.BLOCKING_REASON_NO_FREE_SLOT
     assert first.rejections() == {"REJECTION_REASON_NO_FREE_SLOT": 2}
     assert first.metadata["no_free_slot"] == "2"
-    # Nothing has ended yet, so 1 s per task; 2 slots: one every 0.5 s, the k-th caller refused in a row is told the k-th.
+    # Nothing has ended yet: 1 s per task, 2 slots, one every 0.5 s; the k-th caller refused in a row is told the k-th.
     assert (first.retry_s, second.retry_s) == (0.5, 1.0)
 
 
