@@ -14,7 +14,9 @@ Read in this order:
     placement.py            the decision itself: the pipeline above, told by one function
     ledger.py               leases and tasks: who holds a slot, what became of whom
     outcomes.py             how leases end, and what is learned from it
-    link.py                 workers: sessions, heartbeats, health, removal
+    link.py                 workers: sessions, registration, samples, removal
+    vitals.py               their health: ageing, load, events
+    lease_talk.py           what they say of their leases; reconcile.py: their lists against the ledger
     explanation.py          the decision rendered: rejections by reason, candidates, the sentence
     state.py                what survives a restart, record by record
     recording.py            the event log, and its replay

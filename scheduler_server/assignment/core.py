@@ -26,6 +26,7 @@ from scheduler_server.assignment.link import Link
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.fallback.breaker import ALL, BreakerState, CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
@@ -75,6 +76,7 @@ class Scheduler:
         self.fleet = Fleet(scorer.key)
         self.ledger = Ledger(settings.assignment)
         self.events = 0
+        self.vitals = Vitals(settings.health, self.fleet, scorer.health_score_floor, self._make_event)
         self.placement = Placement(
             settings,
             self.fleet,
@@ -84,7 +86,7 @@ class Scheduler:
             self.breaker,
             stopwatch,
             incarnation,
-            age=lambda record, now, out: self.link.age(record, now, out),  # noqa: PLW0108 -- link is made below
+            age=self.vitals.age,
             watch_release=self._watch_release,
             watch_ack=self._watch_ack,
         )
@@ -94,9 +96,9 @@ class Scheduler:
             self.fleet,
             self.ledger,
             self.outcomes,
+            self.vitals,
             incarnation,
             self._make_event,
-            health_score_floor=scorer.health_score_floor,
             prior_s=settings.predictor.default_ms / 1_000.0,
             watch_release=self._watch_release,
         )
@@ -149,7 +151,7 @@ class Scheduler:
                 self._ack_due(now, subject, out)
         if monotonic >= self._sweep_at:
             self._sweep_at = monotonic + _SWEEP_S
-            self.link.sweep(now, out)
+            self.vitals.sweep(now, out)
             self.ledger.age(monotonic)
             self._age_orphans(now, out)
         if monotonic >= self._cleanup_at:

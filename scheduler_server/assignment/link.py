@@ -1,7 +1,6 @@
-"""Workers: sessions, heartbeats, health, removal."""
+"""Workers come, beat, change and go: sessions, registration, samples, removal."""
 
 from collections.abc import Callable
-from math import inf
 from typing import Any
 from zlib import crc32
 
@@ -16,29 +15,26 @@ from scheduler_server.assignment.effects import (
     Welcomed,
 )
 from scheduler_server.assignment.events import Connect, Disconnect, Heartbeat, RemoveWorker, Shutdown
-from scheduler_server.assignment.ledger import Ledger, TaskRecord
+from scheduler_server.assignment.lease_talk import LeaseTalk
+from scheduler_server.assignment.ledger import Ledger
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Rejection
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
-from scheduler_server.model.outcome import OutcomeResult
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.task import TaskState
 from scheduler_server.model.worker import (
     Accounting,
     Epoch,
     GoodbyeReason,
-    Health,
     Intent,
-    LeaseReport,
     Registration,
-    ReportKind,
     Sample,
 )
 from scheduler_server.registry import capacity
 from scheduler_server.registry.fleet import Fleet
-from scheduler_server.registry.health import Ageing, barred_by, degraded_by_load, health_of, load_of
+from scheduler_server.registry.health import load_of
 from scheduler_server.registry.record import WorkerRecord
 
 _BOOTS_KEPT = 4
@@ -73,10 +69,10 @@ class Link:
         fleet: Fleet,
         ledger: Ledger,
         outcomes: Outcomes,
+        vitals: Vitals,
         incarnation: str,
         make_event: MakeEvent,
         *,
-        health_score_floor: float,
         prior_s: float,
         watch_release: WatchRelease,
     ) -> None:
@@ -85,14 +81,13 @@ class Link:
         self._fleet = fleet
         self._ledger = ledger
         self._outcomes = outcomes
+        self._vitals = vitals
+        self._talk = LeaseTalk(ledger, outcomes, make_event)
         self._incarnation = incarnation
         self._make_event = make_event
-        self._floor = health_score_floor
         self._prior_s = prior_s
         self._watch_release = watch_release
-        self._ageing = Ageing(settings.health)
         self._ids = 0
-        self._silent: dict[str, WorkerRecord] = {}  # silent for long enough to be removed at the next cleanup
         self.sessions: dict[int, WorkerRecord] = {}
         self.memories: dict[str, dict[str, Any]] = {}  # what a snapshot knew of workers that are not back yet
 
@@ -184,7 +179,7 @@ class Link:
         if record.row < 0:
             return
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_DISCONNECTED, record.worker_id)))
-        self.age(record, now, out)
+        self._vitals.age(record, now, out)
 
     def fence(self, now: Now, record: WorkerRecord, message: str, out: list[Effect]) -> None:
         """End a session whose worker does not receive what it is sent."""
@@ -196,7 +191,7 @@ class Link:
         record.connected = False
         out.append(Goodbye(session, GoodbyeReason.FENCED, message, _RECONNECT_AFTER_S))
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_FENCED, record.worker_id, message)))
-        self.age(record, now, out)
+        self._vitals.age(record, now, out)
 
     def shutdown(self, now: Now, event: Shutdown, out: list[Effect]) -> None:
         """Say goodbye to every worker; they keep what runs, and come back."""
@@ -311,9 +306,9 @@ class Link:
         record.heartbeats += 1
         record.last_seen = monotonic
         record.last_seen_wall = now.wall
-        refused = self._reports(now, record, sample.reports, out) if sample.reports else ()
+        refused = self._talk.reports(now, record, sample.reports, out) if sample.reports else ()
         if self._out_of_order(record, sample):
-            self._heard(now, record, out)
+            self._vitals.heard(now, record, out)
             return (), refused
         record.cpu, record.memory = sample.cpu, sample.memory
         load = load_of(self._health, sample.cpu, sample.memory)
@@ -325,13 +320,13 @@ class Link:
                 now, record, self._ledger, self._outcomes.started, sample.running, self._worker
             )
             for lease in missing:
-                self._lost_track(now, lease, "its worker no longer lists it", out)
+                self._talk.lost_track(now, lease, "its worker no longer lists it", out)
         elif record.registration.accepts_tasks or record.registration.reports_outcomes:
             self._outcomes.track(now, record, out)
         if record.accounting is Accounting.TRACKED:
             capacity.tracked(record, listed, sample.queue_depth)
             if listed is None and record.occupied > sample.queue_depth:
-                self._expire(now, record, sample.queue_depth, out)
+                self._talk.expire(now, record, sample.queue_depth, out)
         else:
             capacity.sampled(record, sample, monotonic, self._worker.hand_over_s, self._prior_s)
             if record.release_at:
@@ -340,12 +335,12 @@ class Link:
             if len(record.leases) > record.occupied:
                 self._outcomes.presumed_over(now, record, len(record.leases) - record.occupied, out)
         record.queue_depth = sample.queue_depth
-        self._load(now, record, load, out)
+        self._vitals.loaded(now, record, load, out)
         if sample.intent is not record.intent:
             self._intend(now, record, sample.intent, out)
             if sample.intent is Intent.LEAVE:
                 return verdicts, refused
-        self._heard(now, record, out)
+        self._vitals.heard(now, record, out)
         return verdicts, refused
 
     def _out_of_order(self, record: WorkerRecord, sample: Sample) -> bool:
@@ -365,38 +360,6 @@ class Link:
         record.sequence = sample.sequence
         return False
 
-    def _heard(self, now: Now, record: WorkerRecord, out: list[Effect]) -> None:
-        """Its age is 0 again."""
-        ageing = self._ageing
-        self._fleet.band_changes_at(record, now.monotonic + ageing.first_ends)
-        if record.freshness != 1.0 or record.health_score != 1.0 or record.health is Health.UNHEALTHY or record.barred:
-            self.age(record, now, out)
-        else:
-            health = health_of(record, ageing.first)
-            if health is not record.health:
-                self.age(record, now, out)
-            else:
-                self._fleet.refresh(record)
-
-    def _load(self, now: Now, record: WorkerRecord, load: float, out: list[Effect]) -> None:
-        record.load = load
-        crossed = degraded_by_load(self._health, load, was=record.degraded_by_load)
-        if crossed != record.degraded_by_load:
-            record.degraded_by_load = crossed
-            threshold = self._health.degraded_load if crossed else self._health.recovered_load
-            out.append(
-                Published(
-                    self._make_event(
-                        now,
-                        FleetEventKind.WORKER_LOAD_CROSSED,
-                        record.worker_id,
-                        f"load {load:.3f} {'reached' if crossed else 'fell below'} {threshold:g}",
-                        before="below" if crossed else "above",
-                        after="above" if crossed else "below",
-                    )
-                )
-            )
-
     def _intend(self, now: Now, record: WorkerRecord, intent: Intent, out: list[Effect]) -> None:
         record.intent = intent
         if intent is Intent.LEAVE:
@@ -415,112 +378,17 @@ class Link:
                         self._make_event(now, FleetEventKind.WORKER_DRAINING, record.worker_id, "by its own wish")
                     )
                 )
-            record.barred = barred_by(record, self._floor)
+            self._vitals.bar(record)
             if draining and not record.leases:
                 self._outcomes.drained(now, record, out)
 
-    # ------------------------------------------------------------------ leases told of
-
-    def _reports(
-        self, now: Now, record: WorkerRecord, reports: tuple[LeaseReport, ...], out: list[Effect]
-    ) -> tuple[tuple[str, Refusal], ...]:
-        refused: list[tuple[str, Refusal]] = []
-        self._outcomes.track(now, record, out)
-        for report in reports:
-            if report.kind is ReportKind.FINISHED and report.outcome is not None:
-                answer = self._outcomes.report(now, report.lease_id, report.outcome, record.worker_id, out)
-                if answer.result is OutcomeResult.REFUSED and answer.refusal is not None:
-                    refused.append((report.lease_id, answer.refusal))
-                continue
-            lease = record.leases.get(report.lease_id)
-            if lease is None:
-                refused.append((report.lease_id, reconcile.unknown(report.lease_id, record, self._ledger)))
-            elif report.kind is ReportKind.STARTED:
-                self._outcomes.started(now, lease)
-            elif report.kind is ReportKind.ACKNOWLEDGED:
-                if lease.state in _BEFORE_ACK:
-                    lease.state = TaskState.ACKNOWLEDGED
-            else:
-                detail = report.detail or ("declined" if report.kind is ReportKind.DECLINED else "given back")
-                out.append(
-                    Published(
-                        self._make_event(
-                            now,
-                            FleetEventKind.TASK_DECLINED,
-                            record.worker_id,
-                            f"{lease.task.task_id}, attempt {lease.task.attempt}: {detail}",
-                        )
-                    )
-                )
-                self._outcomes.lost(now, lease, out)
-        return tuple(refused)
-
-    def _expire(self, now: Now, record: WorkerRecord, queue_depth: int, out: list[Effect]) -> None:
-        """Leases nobody spoke of for long: their slots are held until a sample shows them free."""
-        for lease in list(record.leases.values()):
-            if record.occupied <= queue_depth:
-                return
-            if lease.expires_at <= now.monotonic:
-                self._lost_track(now, lease, f"nobody spoke of it, and the worker has {queue_depth} tasks", out)
-
-    def _lost_track(self, now: Now, lease: TaskRecord, why: str, out: list[Effect]) -> None:
-        out.append(
-            Published(
-                self._make_event(now, FleetEventKind.LEASE_LOST_TRACK, lease.worker_id, f"{lease.lease_id}: {why}")
-            )
-        )
-        self._outcomes.lost(now, lease, out)
-
-    # ------------------------------------------------------------------ health
-
-    def age(self, record: WorkerRecord, now: Now, out: list[Effect]) -> None:
-        """Make a worker's health say what its silence, stream and load say."""
-        band = self._ageing.band(now.monotonic - record.last_seen)
-        # The age is a difference and its end a sum: near 0, rounding could put that end before now.
-        self._fleet.band_changes_at(record, max(now.monotonic, record.last_seen + band.ends))
-        record.freshness = band.freshness
-        record.health_score = band.health_score
-        before = record.health
-        record.health = health = health_of(record, band)
-        record.barred = barred_by(record, self._floor)
-        self._fleet.refresh(record)
-        if health is not before:
-            out.append(
-                Published(
-                    self._make_event(
-                        now,
-                        FleetEventKind.WORKER_HEALTH_CHANGED,
-                        record.worker_id,
-                        self._why(record),
-                        before=before.name.lower(),
-                        after=health.name.lower(),
-                    )
-                )
-            )
-        if band.removed:
-            self._fleet.band_changes_at(record, inf)
-            self._silent[record.worker_id] = record
-        elif self._silent:
-            self._silent.pop(record.worker_id, None)
-
-    @staticmethod
-    def _why(record: WorkerRecord) -> str:
-        if not record.connected:
-            return "its stream is lost"
-        if record.degraded_by_load:
-            return f"load {record.load:.3f}"
-        return "heartbeats have stopped" if record.health is not Health.HEALTHY else "heartbeats are timely"
-
-    def sweep(self, now: Now, out: list[Effect]) -> None:
-        """Age every worker whose band has changed."""
-        for record in self._fleet.aged(now.monotonic):
-            self.age(record, now, out)
+    # ------------------------------------------------------------------ removal
 
     def cleanup(self, now: Now, out: list[Effect]) -> None:
         """Remove the workers that have been silent for long enough."""
-        if not self._silent:
+        if not self._vitals.silent:
             return
-        silent, self._silent = self._silent, {}
+        silent, self._vitals.silent = self._vitals.silent, {}
         for record in silent.values():
             if record.row < 0:
                 continue
@@ -547,7 +415,7 @@ class Link:
         for lease in leases:
             self._outcomes.lost(now, lease, out)
         self._fleet.remove(record)
-        self._silent.pop(record.worker_id, None)
+        self._vitals.silent.pop(record.worker_id, None)
         record.session = None
         out.append(
             Published(
@@ -578,6 +446,3 @@ class Link:
             self.sessions.pop(session, None)
             out.append(Goodbye(session, GoodbyeReason.REMOVED, event.reason or "removed by an operator", None))
         out.append(RemoveReply(lost))
-
-
-_BEFORE_ACK = frozenset({TaskState.PLACED, TaskState.OFFERED})

@@ -1,0 +1,79 @@
+"""What workers say about their leases: reports, running lists, and silence about them."""
+
+from collections.abc import Callable
+
+from scheduler_server.assignment import reconcile
+from scheduler_server.assignment.effects import Effect, Published
+from scheduler_server.assignment.ledger import Ledger, TaskRecord
+from scheduler_server.assignment.outcomes import Outcomes
+from scheduler_server.model.clock import Now
+from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.outcome import OutcomeResult
+from scheduler_server.model.refusal import Refusal
+from scheduler_server.model.task import TaskState
+from scheduler_server.model.worker import LeaseReport, ReportKind
+from scheduler_server.registry.record import WorkerRecord
+
+
+class LeaseTalk:
+    """Carries what a worker says of its leases into the ledger."""
+
+    def __init__(self, ledger: Ledger, outcomes: Outcomes, make_event: Callable[..., FleetEvent]) -> None:
+        self._ledger = ledger
+        self._outcomes = outcomes
+        self._make_event = make_event
+
+    def reports(
+        self, now: Now, record: WorkerRecord, reports: tuple[LeaseReport, ...], out: list[Effect]
+    ) -> tuple[tuple[str, Refusal], ...]:
+        """Take in reports, in order; answers those that changed nothing, and why."""
+        refused: list[tuple[str, Refusal]] = []
+        self._outcomes.track(now, record, out)
+        for report in reports:
+            if report.kind is ReportKind.FINISHED and report.outcome is not None:
+                answer = self._outcomes.report(now, report.lease_id, report.outcome, record.worker_id, out)
+                if answer.result is OutcomeResult.REFUSED and answer.refusal is not None:
+                    refused.append((report.lease_id, answer.refusal))
+                continue
+            lease = record.leases.get(report.lease_id)
+            if lease is None:
+                refused.append((report.lease_id, reconcile.unknown(report.lease_id, record, self._ledger)))
+            elif report.kind is ReportKind.STARTED:
+                self._outcomes.started(now, lease)
+            elif report.kind is ReportKind.ACKNOWLEDGED:
+                if lease.state in _BEFORE_ACK:
+                    lease.state = TaskState.ACKNOWLEDGED
+            else:
+                detail = report.detail or ("declined" if report.kind is ReportKind.DECLINED else "given back")
+                out.append(
+                    Published(
+                        self._make_event(
+                            now,
+                            FleetEventKind.TASK_DECLINED,
+                            record.worker_id,
+                            f"{lease.task.task_id}, attempt {lease.task.attempt}: {detail}",
+                        )
+                    )
+                )
+                self._outcomes.lost(now, lease, out)
+        return tuple(refused)
+
+    def expire(self, now: Now, record: WorkerRecord, queue_depth: int, out: list[Effect]) -> None:
+        """Leases nobody spoke of for long: their slots are held until a sample shows them free."""
+        for lease in list(record.leases.values()):
+            if record.occupied <= queue_depth:
+                return
+            if lease.expires_at <= now.monotonic:
+                self.lost_track(now, lease, f"nobody spoke of it, and the worker has {queue_depth} tasks", out)
+
+    def lost_track(self, now: Now, lease: TaskRecord, why: str, out: list[Effect]) -> None:
+        """Give a lease up: its worker no longer has it, and nobody says how it ended."""
+        out.append(
+            Published(
+                self._make_event(now, FleetEventKind.LEASE_LOST_TRACK, lease.worker_id, f"{lease.lease_id}: {why}")
+            )
+        )
+        self._outcomes.lost(now, lease, out)
+
+
+_BEFORE_ACK = frozenset({TaskState.PLACED, TaskState.OFFERED})
