@@ -136,7 +136,7 @@ class App:
     def _bind(self, server: "grpc.aio.Server") -> str:
         listen = self.settings.server.listen
         host, _, port = listen.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
+        if not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 -- the highest port there is
             raise StartError(f"server.listen: {listen!r} is not host:port with a port of 0 to 65535")
         try:
             bound = server.add_insecure_port(listen)

@@ -390,10 +390,6 @@ class Placement:
             self._timed = min(self._timed + 1, _HINT_MEMORY)
             self.mean_ms += (duration_ms - self.mean_ms) / self._timed
 
-    def continue_after(self, number: int) -> None:
-        """Never use a lease number up to this one."""
-        self._granted = max(self._granted, number)
-
 
 def _no(reason: Reason, message: str, task: Task, *more: tuple[str, str]) -> Reply:
     about = (("task_id", task.task_id), ("attempt", str(task.attempt)), *more)

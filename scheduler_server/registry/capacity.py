@@ -55,12 +55,6 @@ def granted(record: WorkerRecord, now: float, prior_s: float) -> bool:
     return True
 
 
-def released(record: WorkerRecord) -> None:
-    """Free the slot of a lease that has ended."""
-    if record.occupied > 0:
-        record.occupied -= 1
-
-
 def release_due(record: WorkerRecord, now: float, prior_s: float) -> int:
     """Slots that a sampled worker is taken to have freed by now; moves `release_at` on (0 when none is pending)."""
     freed = 0

@@ -163,11 +163,6 @@ class Fleet:
 
     # ------------------------------------------------------------------ keys
 
-    def use_key_function(self, key_function: KeyFunction) -> None:
-        """Rank by another scorer from now on."""
-        self._key_function = key_function
-        self.refresh_all()
-
     def refresh_all(self) -> None:
         """Compute every key anew."""
         for record in self.records.values():

@@ -56,7 +56,6 @@ CODES: dict[Reason, int] = {
     Reason.INTERNAL: code_pb2.INTERNAL,
 }
 
-_STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 # Errors travel in trailers, whose limit is 8 KiB with most clients: the message percent-encoded (three bytes for each
 # that is not printable ASCII), the details in base64 (four for three). 1,024 + 4/3 * (1,024 + 2,048 + 1,700) + what
@@ -223,8 +222,3 @@ def mapped(method: Unary, name: str) -> Unary:
             await abort(context, Refusal(Reason.INTERNAL, "a fault of the server; its log has the details"))
 
     return call
-
-
-def grpc_code(number: int) -> grpc.StatusCode:
-    """The grpc.StatusCode of a canonical number."""
-    return _STATUS[number]
