@@ -29,6 +29,7 @@ class Task:
     excluded_workers: Iterable[str] = ()
     match_labels: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, float] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
     expected_duration: timedelta | None = None
     description_length: int | None = None
     dependencies: int | None = None
@@ -68,6 +69,7 @@ class Task:
             excluded_workers=self.excluded_workers,
             match_labels=self.match_labels,
             features=self.features,
+            attributes=self.attributes,
             hints=None if hints == (None, None, None) else self._hints(),
             not_before=None if self.not_before is None else timestamp_message(self.not_before),
             start_by=None if self.start_by is None else timestamp_message(self.start_by),

@@ -69,8 +69,9 @@ class Hints(NamedTuple):
 class Task(NamedTuple):
     """One attempt of one unit of work, as its queue service describes it.
 
-    `required` (capabilities), `excluded` (worker ids), `labels`, `features` and `resources` are sorted and without
-    doubles, so that equal requests compare equal. `not_before` and `start_by` are wall seconds.
+    `required` (capabilities), `excluded` (worker ids), `labels`, `features` (numbers), `attributes` (words) and
+    `resources` are sorted and without doubles, so that equal requests compare equal. `not_before` and `start_by` are
+    wall seconds.
     """
 
     tenant: str
@@ -93,6 +94,7 @@ class Task(NamedTuple):
     user: str = ""
     caller_choice: str = ""
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    attributes: Pairs = ()
 
     @property
     def key(self) -> TaskKey:

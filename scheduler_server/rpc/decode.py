@@ -97,7 +97,7 @@ def _plain(request: schedule_service_pb2.AssignRequest) -> Submit | None:
     task = make(
         Task,
         (tenant, task_id, attempt, task_type, category, priority, required, (), (), (), (), None, None, None,
-         _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS),
+         _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS, ()),
     )  # fmt: skip
     plain: Submit = make(Submit, (task, delivered, view == _FULL))
     return plain
@@ -170,6 +170,7 @@ def _with_rest(task: Task, message: task_pb2.Task, prefix: str, checker: Checker
         user=message.user,
         caller_choice=message.caller_choice,
         max_attempts=attempts,
+        attributes=checker.pairs(f"{at}attributes", message.attributes.items()),
     )
 
 

@@ -166,6 +166,7 @@ def task(message: Any, asked: Task) -> None:
     message.required_capabilities.extend(asked.required)
     message.match_labels.update(asked.labels)
     message.features.update(asked.features)
+    message.attributes.update(asked.attributes)
     message.requested_resources.update(asked.resources)
     message.loss_policy = asked.loss_policy.value
     message.payload = asked.payload

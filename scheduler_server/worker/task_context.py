@@ -19,6 +19,7 @@ class TaskContext:
     category: str
     payload: bytes
     features: Mapping[str, float]
+    attributes: Mapping[str, str]
     predicted_duration_s: float | None  # None: nothing known
     trace: str | None  # the server's span as a W3C traceparent; None: not traced
     cancelled: threading.Event  # set when the task is to stop; a coroutine is cancelled as well
@@ -48,6 +49,7 @@ def context_of(lease: Lease) -> TaskContext:
         category=task.category,
         payload=task.payload,
         features=dict(task.features),
+        attributes=dict(task.attributes),
         predicted_duration_s=predicted,
         trace=run.trace.traceparent or None,
         cancelled=lease.cancelled,

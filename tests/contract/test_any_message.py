@@ -198,6 +198,7 @@ right_tasks = st.builds(
     excluded_workers=st.lists(ids.map("not {}".format), unique=True, max_size=3).map(sorted),
     match_labels=st.dictionaries(st.sampled_from(["zone", "rack"]), st.just("a")),
     features=st.dictionaries(ids, finite, max_size=3),
+    attributes=st.dictionaries(ids, ids, max_size=3),
     hints=st.one_of(
         st.none(),
         st.builds(

@@ -208,6 +208,7 @@ def assign() -> Iterator[Row]:
     yield from names("task.excluded_workers", 256)
     yield from pairs("task.match_labels", 8)  # the index holds 8 keys; see test_assign
     yield from numbers("task.features", negative=True)
+    yield from pairs("task.attributes")
     yield from numbers("task.requested_resources", negative=False)
     yield from span("task.hints.expected_duration", above_zero=True)
     yield from anything("task.hints.description_length", 0, 2**32 - 1)

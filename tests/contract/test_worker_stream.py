@@ -503,8 +503,9 @@ async def test_refused_reports_carry_their_reasons_and_the_others_of_the_message
 async def test_a_task_goes_down_the_stream_and_its_outcome_comes_back(live: Running) -> None:
     stream = await live.sdk_worker()
     answer = await live.assign(
-        "t", delivery=STREAM, tenant="acme", payload=b"\x00\xffwork", features={"bytes": 3.5}, priority=0.9
-    )
+        "t", delivery=STREAM, tenant="acme", payload=b"\x00\xffwork", features={"bytes": 3.5},
+        attributes={"dataset": "hg38"}, priority=0.9,
+    )  # fmt: skip
     assert task_pb2.TaskState.Name(answer.state) == "TASK_STATE_OFFERED"
     run = (await stream.next()).run_task
     assert run.lease_id == answer.decision.lease_id
@@ -512,6 +513,7 @@ async def test_a_task_goes_down_the_stream_and_its_outcome_comes_back(live: Runn
     assert (run.task.task_id, run.task.tenant, run.task.attempt) == ("t", "acme", 1)
     assert run.task.payload == b"\x00\xffwork"
     assert dict(run.task.features) == {"bytes": 3.5}
+    assert dict(run.task.attributes) == {"dataset": "hg38"}
     assert run.ack_within.seconds == 5
     assert run.predicted_duration.ToTimedelta().total_seconds() == 5.0
     await stream.beat(reports=[acknowledged(run.lease_id)])

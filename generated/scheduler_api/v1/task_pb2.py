@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bscheduler_api/v1/task.proto\x12\x10scheduler_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x06\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x11\n\ttask_type\x18\x04 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x05 \x01(\t\x12\x15\n\x08priority\x18\x06 \x01(\x02H\x00\x88\x01\x01\x12\x1d\n\x15required_capabilities\x18\x07 \x03(\t\x12\x18\n\x10\x65xcluded_workers\x18\x08 \x03(\t\x12=\n\x0cmatch_labels\x18\t \x03(\x0b\x32\'.scheduler_api.v1.Task.MatchLabelsEntry\x12\x36\n\x08\x66\x65\x61tures\x18\n \x03(\x0b\x32$.scheduler_api.v1.Task.FeaturesEntry\x12*\n\x05hints\x18\x0b \x01(\x0b\x32\x1b.scheduler_api.v1.TaskHints\x12.\n\nnot_before\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08start_by\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0bloss_policy\x18\x0e \x01(\x0e\x32\x1c.scheduler_api.v1.LossPolicy\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x12\x12\n\x05slots\x18\x10 \x01(\rH\x01\x88\x01\x01\x12\x0c\n\x04user\x18\x11 \x01(\t\x12K\n\x13requested_resources\x18\x12 \x03(\x0b\x32..scheduler_api.v1.Task.RequestedResourcesEntry\x12\x15\n\rcaller_choice\x18\x13 \x01(\t\x12\x19\n\x0cmax_attempts\x18\x14 \x01(\rH\x02\x88\x01\x01\x1a\x32\n\x10MatchLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x39\n\x17RequestedResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0b\n\t_priorityB\x08\n\x06_slotsB\x0f\n\r_max_attempts\"\xa5\x01\n\tTaskHints\x12\x34\n\x11\x65xpected_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12\x64\x65scription_length\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0c\x64\x65pendencies\x18\x03 \x01(\rH\x01\x88\x01\x01\x42\x15\n\x13_description_lengthB\x0f\n\r_dependencies\";\n\x07TaskKey\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"\xa2\x01\n\x07Outcome\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x1f.scheduler_api.v1.OutcomeStatus\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0e\n\x06result\x18\x05 \x01(\x0c\"\xcf\x02\n\x07Waiting\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x36\n\x12\x65xpected_start_p50\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x65xpected_start_p90\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08\x62locking\x18\x04 \x01(\x0e\x32 .scheduler_api.v1.BlockingReason\x12\x17\n\x0f\x62locking_detail\x18\x05 \x01(\t\x12)\n\x05\x61s_of\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0csample_count\x18\x07 \x01(\x04\x12\x1e\n\x11observed_coverage\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x14\n\x12_observed_coverage\"7\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t*Z\n\nLossPolicy\x12\x1b\n\x17LOSS_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13LOSS_POLICY_REQUEUE\x10\x01\x12\x16\n\x12LOSS_POLICY_REPORT\x10\x02*N\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45LIVERY_CALLER\x10\x01\x12\x13\n\x0f\x44\x45LIVERY_STREAM\x10\x02*\xbd\x01\n\rOutcomeStatus\x12\x1e\n\x1aOUTCOME_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18OUTCOME_STATUS_SUCCEEDED\x10\x01\x12\x19\n\x15OUTCOME_STATUS_FAILED\x10\x02\x12\x1c\n\x18OUTCOME_STATUS_CANCELLED\x10\x03\x12\x1c\n\x18OUTCOME_STATUS_TIMED_OUT\x10\x04\x12\x17\n\x13OUTCOME_STATUS_LOST\x10\x05*\x9d\x02\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_WAITING\x10\x01\x12\x15\n\x11TASK_STATE_PLACED\x10\x02\x12\x16\n\x12TASK_STATE_OFFERED\x10\x03\x12\x1b\n\x17TASK_STATE_ACKNOWLEDGED\x10\x04\x12\x16\n\x12TASK_STATE_STARTED\x10\x05\x12\x17\n\x13TASK_STATE_FINISHED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07\x12\x13\n\x0fTASK_STATE_LOST\x10\x08\x12\x16\n\x12TASK_STATE_EXPIRED\x10\t\x12\x18\n\x14TASK_STATE_SET_ASIDE\x10\n*\x8d\x02\n\x0e\x42lockingReason\x12\x1f\n\x1b\x42LOCKING_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x42LOCKING_REASON_NO_FREE_SLOT\x10\x01\x12*\n&BLOCKING_REASON_NO_ELIGIBLE_WORKER_NOW\x10\x02\x12(\n$BLOCKING_REASON_NO_WORKER_COULD_EVER\x10\x03\x12\x1a\n\x16\x42LOCKING_REASON_PAUSED\x10\x04\x12%\n!BLOCKING_REASON_OVER_TENANT_SHARE\x10\x05\x12\x1f\n\x1b\x42LOCKING_REASON_NOT_YET_DUE\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bscheduler_api/v1/task.proto\x12\x10scheduler_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x07\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x11\n\ttask_type\x18\x04 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x05 \x01(\t\x12\x15\n\x08priority\x18\x06 \x01(\x02H\x00\x88\x01\x01\x12\x1d\n\x15required_capabilities\x18\x07 \x03(\t\x12\x18\n\x10\x65xcluded_workers\x18\x08 \x03(\t\x12=\n\x0cmatch_labels\x18\t \x03(\x0b\x32\'.scheduler_api.v1.Task.MatchLabelsEntry\x12\x36\n\x08\x66\x65\x61tures\x18\n \x03(\x0b\x32$.scheduler_api.v1.Task.FeaturesEntry\x12*\n\x05hints\x18\x0b \x01(\x0b\x32\x1b.scheduler_api.v1.TaskHints\x12.\n\nnot_before\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08start_by\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0bloss_policy\x18\x0e \x01(\x0e\x32\x1c.scheduler_api.v1.LossPolicy\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x12\x12\n\x05slots\x18\x10 \x01(\rH\x01\x88\x01\x01\x12\x0c\n\x04user\x18\x11 \x01(\t\x12K\n\x13requested_resources\x18\x12 \x03(\x0b\x32..scheduler_api.v1.Task.RequestedResourcesEntry\x12\x15\n\rcaller_choice\x18\x13 \x01(\t\x12\x19\n\x0cmax_attempts\x18\x14 \x01(\rH\x02\x88\x01\x01\x12:\n\nattributes\x18\x15 \x03(\x0b\x32&.scheduler_api.v1.Task.AttributesEntry\x1a\x32\n\x10MatchLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x39\n\x17RequestedResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priorityB\x08\n\x06_slotsB\x0f\n\r_max_attempts\"\xa5\x01\n\tTaskHints\x12\x34\n\x11\x65xpected_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12\x64\x65scription_length\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0c\x64\x65pendencies\x18\x03 \x01(\rH\x01\x88\x01\x01\x42\x15\n\x13_description_lengthB\x0f\n\r_dependencies\";\n\x07TaskKey\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"\xa2\x01\n\x07Outcome\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x1f.scheduler_api.v1.OutcomeStatus\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\x12\n\nerror_kind\x18\x04 \x01(\t\x12\x0e\n\x06result\x18\x05 \x01(\x0c\"\xcf\x02\n\x07Waiting\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x36\n\x12\x65xpected_start_p50\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x65xpected_start_p90\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08\x62locking\x18\x04 \x01(\x0e\x32 .scheduler_api.v1.BlockingReason\x12\x17\n\x0f\x62locking_detail\x18\x05 \x01(\t\x12)\n\x05\x61s_of\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0csample_count\x18\x07 \x01(\x04\x12\x1e\n\x11observed_coverage\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x14\n\x12_observed_coverage\"7\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t*Z\n\nLossPolicy\x12\x1b\n\x17LOSS_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13LOSS_POLICY_REQUEUE\x10\x01\x12\x16\n\x12LOSS_POLICY_REPORT\x10\x02*N\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45LIVERY_CALLER\x10\x01\x12\x13\n\x0f\x44\x45LIVERY_STREAM\x10\x02*\xbd\x01\n\rOutcomeStatus\x12\x1e\n\x1aOUTCOME_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18OUTCOME_STATUS_SUCCEEDED\x10\x01\x12\x19\n\x15OUTCOME_STATUS_FAILED\x10\x02\x12\x1c\n\x18OUTCOME_STATUS_CANCELLED\x10\x03\x12\x1c\n\x18OUTCOME_STATUS_TIMED_OUT\x10\x04\x12\x17\n\x13OUTCOME_STATUS_LOST\x10\x05*\x9d\x02\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_WAITING\x10\x01\x12\x15\n\x11TASK_STATE_PLACED\x10\x02\x12\x16\n\x12TASK_STATE_OFFERED\x10\x03\x12\x1b\n\x17TASK_STATE_ACKNOWLEDGED\x10\x04\x12\x16\n\x12TASK_STATE_STARTED\x10\x05\x12\x17\n\x13TASK_STATE_FINISHED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07\x12\x13\n\x0fTASK_STATE_LOST\x10\x08\x12\x16\n\x12TASK_STATE_EXPIRED\x10\t\x12\x18\n\x14TASK_STATE_SET_ASIDE\x10\n*\x8d\x02\n\x0e\x42lockingReason\x12\x1f\n\x1b\x42LOCKING_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x42LOCKING_REASON_NO_FREE_SLOT\x10\x01\x12*\n&BLOCKING_REASON_NO_ELIGIBLE_WORKER_NOW\x10\x02\x12(\n$BLOCKING_REASON_NO_WORKER_COULD_EVER\x10\x03\x12\x1a\n\x16\x42LOCKING_REASON_PAUSED\x10\x04\x12%\n!BLOCKING_REASON_OVER_TENANT_SHARE\x10\x05\x12\x1f\n\x1b\x42LOCKING_REASON_NOT_YET_DUE\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,32 +39,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASK_FEATURESENTRY']._serialized_options = b'8\001'
   _globals['_TASK_REQUESTEDRESOURCESENTRY']._loaded_options = None
   _globals['_TASK_REQUESTEDRESOURCESENTRY']._serialized_options = b'8\001'
-  _globals['_LOSSPOLICY']._serialized_start=1765
-  _globals['_LOSSPOLICY']._serialized_end=1855
-  _globals['_DELIVERY']._serialized_start=1857
-  _globals['_DELIVERY']._serialized_end=1935
-  _globals['_OUTCOMESTATUS']._serialized_start=1938
-  _globals['_OUTCOMESTATUS']._serialized_end=2127
-  _globals['_TASKSTATE']._serialized_start=2130
-  _globals['_TASKSTATE']._serialized_end=2415
-  _globals['_BLOCKINGREASON']._serialized_start=2418
-  _globals['_BLOCKINGREASON']._serialized_end=2687
+  _globals['_TASK_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_TASK_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_LOSSPOLICY']._serialized_start=1876
+  _globals['_LOSSPOLICY']._serialized_end=1966
+  _globals['_DELIVERY']._serialized_start=1968
+  _globals['_DELIVERY']._serialized_end=2046
+  _globals['_OUTCOMESTATUS']._serialized_start=2049
+  _globals['_OUTCOMESTATUS']._serialized_end=2238
+  _globals['_TASKSTATE']._serialized_start=2241
+  _globals['_TASKSTATE']._serialized_end=2526
+  _globals['_BLOCKINGREASON']._serialized_start=2529
+  _globals['_BLOCKINGREASON']._serialized_end=2798
   _globals['_TASK']._serialized_start=115
-  _globals['_TASK']._serialized_end=974
-  _globals['_TASK_MATCHLABELSENTRY']._serialized_start=776
-  _globals['_TASK_MATCHLABELSENTRY']._serialized_end=826
-  _globals['_TASK_FEATURESENTRY']._serialized_start=828
-  _globals['_TASK_FEATURESENTRY']._serialized_end=875
-  _globals['_TASK_REQUESTEDRESOURCESENTRY']._serialized_start=877
-  _globals['_TASK_REQUESTEDRESOURCESENTRY']._serialized_end=934
-  _globals['_TASKHINTS']._serialized_start=977
-  _globals['_TASKHINTS']._serialized_end=1142
-  _globals['_TASKKEY']._serialized_start=1144
-  _globals['_TASKKEY']._serialized_end=1203
-  _globals['_OUTCOME']._serialized_start=1206
-  _globals['_OUTCOME']._serialized_end=1368
-  _globals['_WAITING']._serialized_start=1371
-  _globals['_WAITING']._serialized_end=1706
-  _globals['_TRACECONTEXT']._serialized_start=1708
-  _globals['_TRACECONTEXT']._serialized_end=1763
+  _globals['_TASK']._serialized_end=1085
+  _globals['_TASK_MATCHLABELSENTRY']._serialized_start=836
+  _globals['_TASK_MATCHLABELSENTRY']._serialized_end=886
+  _globals['_TASK_FEATURESENTRY']._serialized_start=888
+  _globals['_TASK_FEATURESENTRY']._serialized_end=935
+  _globals['_TASK_REQUESTEDRESOURCESENTRY']._serialized_start=937
+  _globals['_TASK_REQUESTEDRESOURCESENTRY']._serialized_end=994
+  _globals['_TASK_ATTRIBUTESENTRY']._serialized_start=996
+  _globals['_TASK_ATTRIBUTESENTRY']._serialized_end=1045
+  _globals['_TASKHINTS']._serialized_start=1088
+  _globals['_TASKHINTS']._serialized_end=1253
+  _globals['_TASKKEY']._serialized_start=1255
+  _globals['_TASKKEY']._serialized_end=1314
+  _globals['_OUTCOME']._serialized_start=1317
+  _globals['_OUTCOME']._serialized_end=1479
+  _globals['_WAITING']._serialized_start=1482
+  _globals['_WAITING']._serialized_end=1817
+  _globals['_TRACECONTEXT']._serialized_start=1819
+  _globals['_TRACECONTEXT']._serialized_end=1874
 # @@protoc_insertion_point(module_scope)

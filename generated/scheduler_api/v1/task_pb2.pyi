@@ -205,7 +205,7 @@ Global___BlockingReason: _TypeAlias = BlockingReason  # noqa: Y015
 class Task(_message.Message):
     """A unit of work, as its queue service describes it. Limits, all checked at the door (INVALID_ARGUMENT naming the
     field): ids, names, labels and capabilities are 1 to 256 characters without control characters; at most 64
-    capabilities, 64 labels, 64 features, 64 resources and 256 excluded workers.
+    capabilities, 64 labels, 64 features, 64 attributes, 64 resources and 256 excluded workers.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -270,6 +270,26 @@ class Task(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TASK_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
@@ -290,6 +310,7 @@ class Task(_message.Message):
     REQUESTED_RESOURCES_FIELD_NUMBER: _builtins.int
     CALLER_CHOICE_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """The queue service's own id, unique within `tenant`. Required."""
     attempt: _builtins.int
@@ -352,6 +373,12 @@ class Task(_message.Message):
     def requested_resources(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Resources asked for, such as {"cpus": 4}: a finer key for predictions. Finite and not negative."""
 
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Words known before the task runs that its duration may depend on, such as {"dataset": "SRR24043307"}: a finer key
+        for predictions. The value may be empty. Never put results here.
+        """
+
     def __init__(
         self,
         *,
@@ -375,10 +402,11 @@ class Task(_message.Message):
         requested_resources: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         caller_choice: _builtins.str = ...,
         max_attempts: _builtins.int | None = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts", "_priority", b"_priority", "_slots", b"_slots", "hints", b"hints", "max_attempts", b"max_attempts", "not_before", b"not_before", "priority", b"priority", "slots", b"slots", "start_by", b"start_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts", "_priority", b"_priority", "_slots", b"_slots", "attempt", b"attempt", "caller_choice", b"caller_choice", "category", b"category", "excluded_workers", b"excluded_workers", "features", b"features", "hints", b"hints", "loss_policy", b"loss_policy", "match_labels", b"match_labels", "max_attempts", b"max_attempts", "not_before", b"not_before", "payload", b"payload", "priority", b"priority", "requested_resources", b"requested_resources", "required_capabilities", b"required_capabilities", "slots", b"slots", "start_by", b"start_by", "task_id", b"task_id", "task_type", b"task_type", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts", "_priority", b"_priority", "_slots", b"_slots", "attempt", b"attempt", "attributes", b"attributes", "caller_choice", b"caller_choice", "category", b"category", "excluded_workers", b"excluded_workers", "features", b"features", "hints", b"hints", "loss_policy", b"loss_policy", "match_labels", b"match_labels", "max_attempts", b"max_attempts", "not_before", b"not_before", "payload", b"payload", "priority", b"priority", "requested_resources", b"requested_resources", "required_capabilities", b"required_capabilities", "slots", b"slots", "start_by", b"start_by", "task_id", b"task_id", "task_type", b"task_type", "tenant", b"tenant", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_attempts: _TypeAlias = _typing.Literal["max_attempts"]  # noqa: Y015
     _WhichOneofArgType__max_attempts: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts"]  # noqa: Y015

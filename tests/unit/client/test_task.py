@@ -19,6 +19,7 @@ FULL = Task(
     excluded_workers=["w9"],
     match_labels={"zone": "a"},
     features={"input_bytes": 1e6},
+    attributes={"dataset": "hg38"},
     expected_duration=timedelta(minutes=2),
     description_length=0,
     dependencies=3,
@@ -54,6 +55,7 @@ def test_each_field_arrives_under_its_own_name() -> None:
     assert list(message.excluded_workers) == ["w9"]
     assert dict(message.match_labels) == {"zone": "a"}
     assert dict(message.features) == {"input_bytes": 1e6}
+    assert dict(message.attributes) == {"dataset": "hg38"}
     assert dict(message.requested_resources) == {"cpus": 4.0}
     assert message.hints.expected_duration.ToTimedelta() == timedelta(minutes=2)
     assert (message.hints.description_length, message.hints.dependencies) == (0, 3)
