@@ -6,7 +6,7 @@ google.rpc.ErrorInfo and what else the code calls for. INTERNAL tells the log ev
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
@@ -187,6 +187,8 @@ async def abort(context: Any, error: Faults | NotSupported | Refused | Refusal) 
     raise AssertionError("abort returns to nobody")
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
 UNREADABLE = Refusal(Reason.REQUEST_UNREADABLE, "the bytes are not a message of this type; is the contract the same?")
 
 
@@ -200,6 +202,12 @@ def readable(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return None
 
     return read
+
+
+def on_bytes(method: _Method) -> _Method:
+    """Mark a unary method that reads and writes its messages itself."""
+    method.on_bytes = True  # type: ignore[attr-defined]
+    return method
 
 
 Unary = Callable[[Any, Any], Awaitable[Any]]

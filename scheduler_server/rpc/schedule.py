@@ -4,13 +4,16 @@ import time
 from asyncio import sleep
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from scheduler_api.v1 import schedule_service_pb2
 from scheduler_server.assignment.effects import OutcomeReply
+from scheduler_server.assignment.events import Submit
 from scheduler_server.model.outcome import OutcomeResult
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.rpc import decode, encode
+from scheduler_server.rpc import decode, encode, quick
 from scheduler_server.rpc.checks import Faults
-from scheduler_server.rpc.errors import NotSupported, Refused, abort, item_error
+from scheduler_server.rpc.errors import UNREADABLE, NotSupported, Refused, abort, item_error, on_bytes
 from scheduler_server.rpc.shell import Shell
 
 _YIELD_S = 0.001
@@ -24,7 +27,9 @@ class ScheduleCalls:
 
     def __init__(self, shell: Shell) -> None:
         self._handle = shell.handle
+        self._now = shell.now
         self._core = shell.core
+        self._read = quick.Requests().submit
         self.draining = False
         self._batches = 0  # under way
 
@@ -33,48 +38,55 @@ class ScheduleCalls:
         while self._batches:  # noqa: ASYNC110 -- at shutdown only; an event would cost every batch
             await sleep(_YIELD_S)
 
-    async def Assign(
-        self, request: schedule_service_pb2.AssignRequest, context: Any
-    ) -> schedule_service_pb2.AssignResponse:
+    @on_bytes
+    async def Assign(self, request: bytes, context: Any) -> bytes:
         """Choose a worker and lease a slot."""
         if self.draining:
             raise Refused(_DRAINING)
-        reply = self._handle(decode.submit(request))
+        reply = self._handle(self._read(request))
         if reply.refusal is not None:
             await abort(context, reply.refusal)
-        return encode.assigned(reply)
+        return quick.assigned(reply)
 
-    async def AssignBatch(
-        self, request: schedule_service_pb2.AssignBatchRequest, context: Any
-    ) -> schedule_service_pb2.AssignBatchResponse:
+    @on_bytes
+    async def AssignBatch(self, request: bytes, context: Any) -> bytes:
         """Many tasks, in order, each with its own status."""
         if self.draining:
             raise Refused(_DRAINING)
-        decode.items("requests", request.requests)
+        requests = quick.items(request)
+        if requests is None:  # something else is in it: what this version does not know, or nothing that parses
+            requests = [each.SerializeToString() for each in _batch(request).requests]
+        decode.items("requests", requests)
         self._batches += 1
         try:
-            return await self._place_all(request.requests)
+            return await self._place_all(requests)
         finally:
             self._batches -= 1
 
-    async def _place_all(self, requests: Any) -> schedule_service_pb2.AssignBatchResponse:
-        response = schedule_service_pb2.AssignBatchResponse()
+    async def _place_all(self, requests: list[bytes]) -> bytes:
+        # All are read before any is placed: a part that does not parse makes the whole a message of another type.
+        asked: list[Submit | Faults | NotSupported] = []
+        read, handle, assigned = self._read, self._handle, quick.assigned
         until = time.monotonic() + _YIELD_S
         for at, each in enumerate(requests):
-            result = response.results.add()
             try:
-                reply = self._handle(decode.submit(each, f"requests[{at}]."))
+                asked.append(read(each, at))
             except (Faults, NotSupported) as error:
-                result.error.CopyFrom(item_error(error))
-                continue
-            if reply.refusal is not None:
-                result.error.CopyFrom(item_error(reply.refusal))
-            else:
-                encode.fill_assigned(result.response, reply)
+                asked.append(error)
             if time.monotonic() > until:
                 await sleep(0)
                 until = time.monotonic() + _YIELD_S
-        return response
+        results: list[bytes] = []
+        for event in asked:
+            if not isinstance(event, Submit):
+                results.append(_failed(event))
+                continue
+            reply = handle(event)
+            results.append(quick.batch_item(assigned(reply)) if reply.refusal is None else _failed(reply.refusal))
+            if time.monotonic() > until:
+                await sleep(0)
+                until = time.monotonic() + _YIELD_S
+        return quick.batched(results)
 
     async def ReportOutcome(
         self, request: schedule_service_pb2.ReportOutcomeRequest, context: Any
@@ -112,6 +124,11 @@ class ScheduleCalls:
             raise Refused(Refusal(Reason.TASK_UNKNOWN, message, (("task_id", task_id),)))
         response = schedule_service_pb2.GetTaskResponse()
         encode.task_status(response.task, record)
+        if record.live:
+            now = self._now()
+            rest = self._core.remaining(record, now)
+            encode.set_instant(response.task.predicted_end, now.wall + rest.p50_ms / 1_000.0)
+            encode.set_instant(response.task.predicted_end_p90, now.wall + rest.p90_ms / 1_000.0)
         return response
 
     async def CancelTask(
@@ -122,6 +139,17 @@ class ScheduleCalls:
         if reply.refusal is not None:
             raise Refused(reply.refusal)
         return schedule_service_pb2.CancelTaskResponse(state=reply.state, worker_told=reply.worker_told)
+
+
+def _batch(data: bytes) -> schedule_service_pb2.AssignBatchRequest:
+    try:
+        return schedule_service_pb2.AssignBatchRequest.FromString(data)
+    except DecodeError:
+        raise Refused(UNREADABLE) from None
+
+
+def _failed(error: Faults | NotSupported | Refusal) -> bytes:
+    return schedule_service_pb2.AssignBatchResult(error=item_error(error)).SerializeToString()
 
 
 def _other_result(add: Any, reply: OutcomeReply) -> None:

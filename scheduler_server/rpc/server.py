@@ -89,6 +89,8 @@ def _handler(method: MethodDescriptor, parts: tuple[Any, ...]) -> Any:
         "request_deserializer": request.FromString if method.client_streaming else readable(request.FromString),
         "response_serializer": response.SerializeToString,
     }
+    if getattr(implementation, "on_bytes", False):
+        codecs = {}
     name = f"{method.containing_service.name}.{method.name}"
     if method.client_streaming and method.server_streaming:
         return grpc.stream_stream_rpc_method_handler(implementation or _unimplemented(name), **codecs)

@@ -94,6 +94,15 @@ class FleetMachine(RuleBasedStateMachine):
         plain.draining = draining
         plain.at_sample = plain.occupied
 
+    def _fenced(self, plain: PlainWorker) -> bool:
+        """Was its session ended before its heartbeat was looked at, because an acknowledgement was overdue?"""
+        return any(
+            isinstance(effect, Published)
+            and effect.event.kind is FleetEventKind.WORKER_FENCED
+            and effect.event.worker_id == plain.worker_id
+            for effect in self.rig.out
+        )
+
     def _live(self) -> list[PlainWorker]:
         return [worker for worker in self.plain.workers.values() if worker.session is not None]
 
@@ -106,8 +115,9 @@ class FleetMachine(RuleBasedStateMachine):
             plain.worker_id, cpu=cpu, memory=cpu, queue_depth=len(running) + background, running=running,
             intent=Intent.DRAIN if draining else Intent.WORK,
         )  # fmt: skip
-        plain.background = background
-        self._sampled(plain, cpu, draining=draining)
+        if not self._fenced(plain):
+            plain.background = background
+            self._sampled(plain, cpu, draining=draining)
         self._settle()
 
     @precondition(lambda self: self._live())
@@ -117,8 +127,9 @@ class FleetMachine(RuleBasedStateMachine):
         registration = Registration(slots=slots, capabilities=capabilities, reports_outcomes=True)
         depth = plain.occupied
         self.rig.give(Heartbeat(plain.session or 0, make_sample(cpu=0.5, memory=0.5, queue_depth=depth), registration))
-        self._registered(plain, registration)
-        self._sampled(plain, 0.5)
+        if not self._fenced(plain):
+            self._registered(plain, registration)
+            self._sampled(plain, 0.5)
         self._settle()
 
     @precondition(lambda self: self._live())
@@ -213,7 +224,11 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def late_silence(self, data: Any) -> None:
         """Time passes without a tick: what the next event decides must be right all the same."""
-        self.rig.go(data.draw(st.sampled_from([0.3, 0.6, 0.9])))
+        seconds = data.draw(st.sampled_from([0.3, 0.6, 0.9]))
+        if any(worker.age(self.rig.t) + seconds > 300.0 for worker in self.plain.workers.values()):
+            self.time_passes(seconds)  # a removal that comes with an event would be told in the midst of it
+        else:
+            self.rig.go(seconds)
 
     # ------------------------------------------------------------------ what always holds
 
