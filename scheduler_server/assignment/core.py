@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 from scheduler_server.assignment import state
+from scheduler_server.assignment.accuracy import Accuracy
 from scheduler_server.assignment.effects import Effect, Published
 from scheduler_server.assignment.events import (
     Cancel,
@@ -33,7 +34,9 @@ from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.task import TaskState
 from scheduler_server.model.worker import Health
 from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.published import PublishedPredictor
+from scheduler_server.predictor.remaining import Remaining, remaining
 from scheduler_server.registry import availability, capacity
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.record import WorkerRecord
@@ -75,7 +78,10 @@ class Scheduler:
         self.breaker = CircuitBreaker(settings.fallback)
         self.fleet = Fleet(scorer.key)
         self.ledger = Ledger(settings.assignment)
+        self.accuracy = Accuracy(settings.predictor)
         self.events = 0
+        self.drifts: dict[str, int] = {}  # keys whose durations have changed, by direction
+        self.latest_drift: Drift | None = None
         self.vitals = Vitals(settings.health, self.fleet, scorer.health_score_floor, self._make_event)
         self.placement = Placement(
             settings,
@@ -89,8 +95,9 @@ class Scheduler:
             age=self.vitals.age,
             watch_release=self._watch_release,
             watch_ack=self._watch_ack,
+            untrusted=self.accuracy.untrusted,
         )
-        self.outcomes = Outcomes(self.fleet, self.ledger, predictor, self.placement, self._make_event)
+        self.outcomes = Outcomes(self.fleet, self.ledger, predictor, self.accuracy, self.placement, self._make_event)
         self.link = Link(
             settings,
             self.fleet,
@@ -153,6 +160,7 @@ class Scheduler:
             self._sweep_at = monotonic + _SWEEP_S
             self.vitals.sweep(now, out)
             self.ledger.age(monotonic)
+            self._tell_drifts(now, out)
             self._age_orphans(now, out)
         if monotonic >= self._cleanup_at:
             self._cleanup_at = monotonic + self.settings.health.cleanup_interval_s
@@ -193,6 +201,7 @@ class Scheduler:
         if record.release_at:
             self._watch_release(record.release_at, record)
         if freed:
+            self.fleet.count_background(record)
             self.fleet.refresh(record)
             self.placement.slot_freed(None)
 
@@ -236,9 +245,10 @@ class Scheduler:
         detail: str = "",
         before: str = "",
         after: str = "",
+        subject: str = "",
     ) -> FleetEvent:
         self.events += 1
-        return FleetEvent(self.events, now.wall, kind, worker_id, detail, before, after)
+        return FleetEvent(self.events, now.wall, kind, worker_id, detail, before, after, subject)
 
     def _tell_breaker(self, now: Now, out: list[Effect]) -> None:
         for moved in self.breaker.take_transitions():
@@ -247,6 +257,20 @@ class Scheduler:
             before, after = moved.before.name.lower(), moved.after.name.lower()
             event = self._make_event(now, _TRANSITIONS[moved.after], "", detail, before, after)
             out.append(Published(event))
+
+    def _tell_drifts(self, now: Now, out: list[Effect]) -> None:
+        try:
+            drifts = self.predictor.take_drifts()
+        except Exception:  # noqa: BLE001 -- a predictor is a plug-in: nothing may depend on what it says of itself
+            self.outcomes.learn_failures += 1
+            return
+        for key, before_ms, after_ms, direction, samples in drifts:
+            self.drifts[direction] = self.drifts.get(direction, 0) + 1
+            self.latest_drift = Drift(key, before_ms, after_ms, direction, samples)
+            detail = f"tasks of {key} take {direction}; {samples} earlier outcomes are forgotten"
+            before, after = f"{before_ms:.0f} ms", f"{after_ms:.0f} ms"
+            kind = FleetEventKind.DRIFT_DETECTED
+            out.append(Published(self._make_event(now, kind, "", detail, before, after, key)))
 
     # ------------------------------------------------------------------ queries: no effects
 
@@ -258,17 +282,19 @@ class Scheduler:
         """Seconds until a task given to this worker now would start; infinity while it takes none."""
         if record.barred:
             return inf
-        monotonic = now.monotonic
         average_s = record.average_ms / 1_000.0
-        residuals = [
-            max(
-                0.0,
-                lease.decision.duration_ms / 1_000.0 - (monotonic - (lease.started_at or lease.granted_at)),
-            )
-            for lease in record.leases.values()
-        ]
+        residuals = [self.remaining(lease, now).mean_ms / 1_000.0 for lease in record.leases.values()]
         background = max(0, record.occupied - len(residuals))
         return availability.wait_s(record.slots, residuals, background, average_s)
+
+    def remaining(self, lease: TaskRecord, now: Now) -> Remaining:
+        """How much longer a placed task takes, corrected by how long it has run."""
+        prediction = lease.decision.prediction
+        if prediction is None:
+            prediction = self.placement.unknown
+        speed = prediction.point_ms / lease.decision.duration_ms if lease.decision.duration_ms > 0.0 else 1.0
+        elapsed_s = now.monotonic - (lease.started_at or lease.granted_at)
+        return remaining(prediction, speed, elapsed_s * 1_000.0)
 
     def snapshot(self, now: Now) -> Any:
         """What is to survive a restart, record by record; may be interleaved with events."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.fallback import least_busy
 from scheduler_server.model.decision import Candidate, Cause, Decision, Explanation, Rejection, Source, Term
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.refusal import Reason, Refusal
@@ -206,29 +207,42 @@ def sentence(decision: Decision) -> str:
     if prediction is None:
         basis = "no prediction"
     elif prediction.sample_count:
-        learned = f"{prediction.predictor} from {prediction.sample_count} of {prediction.key}"
-        basis = f"{decision.duration_ms:.0f} ms predicted by {learned}"
+        basis = _LEARNED % (
+            decision.duration_ms, prediction.predictor, prediction.sample_count, prediction.key
+        )  # fmt: skip
     else:
-        basis = f"{decision.duration_ms:.0f} ms assumed ({prediction.key})"
+        basis = _ASSUMED % (decision.duration_ms, prediction.key)
     tier = ", degraded, since no healthy worker is free" if decision.degraded else ""
     if decision.source is not Source.PREDICTED:
-        return f"{decision.worker_id}: next in turn, {_CAUSES[decision.cause]}{tier}; {basis}"
+        how = "emptiest of the next in turn" if decision.scorer == least_busy.NAME else "next in turn"
+        return f"{decision.worker_id}: {how}, {_CAUSES[decision.cause]}{tier}; {basis}"
     terms = decision.terms
-    key = (decision.scorer, *[weight for _, _, weight in terms])
-    formula = _FORMULAS.get(key)
-    if formula is None:
-        formula = " + ".join([f"{weight:g} x {name} %.3f" for name, _, weight in terms])
-        if len(_FORMULAS) < _MOST_FORMULAS:
-            _FORMULAS[key] = formula
-    sum_of_terms = formula % tuple([value for _, value, _ in terms])
+    sum_of_terms = _sum_of(terms) % tuple([value for _, value, _ in terms])
     of = "the only candidate" if decision.cause is Cause.ONLY_CANDIDATE else f"best of {decision.candidates}"
     return f"{decision.worker_id}: {of} by {decision.scorer} {decision.score:.3f} = {sum_of_terms}{tier}; {basis}"
 
 
-_FORMULAS: dict[tuple[object, ...], str] = {}
-"""Each scorer's sum, with room for the values: formatting the weights anew would take as long as the rest."""
+_LEARNED = "%.0f ms predicted by %s from %d of %s"
+_ASSUMED = "%.0f ms assumed (%s)"
 
-_MOST_FORMULAS = 256
+
+def best_of(scorer: str, terms: tuple[Term, ...]) -> tuple[str, str]:
+    """The sentence for the best of several healthy workers, with holes: by what was learned, and by a default.
+
+    The holes are: worker, number of candidates, score, each term's value, milliseconds; then predictor, samples and
+    key, or the default's key alone.
+    """
+    start = f"%s: best of %d by {_literal(scorer)} %.3f = {_sum_of(terms)}; "
+    return start + _LEARNED, start + _ASSUMED
+
+
+def _sum_of(terms: tuple[Term, ...]) -> str:
+    return " + ".join([_literal(f"{weight:g} x {name}") + " %.3f" for name, _, weight in terms])
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")
+
 
 _CAUSES = {
     Cause.PREDICTOR_ERROR: "because the predictor failed",

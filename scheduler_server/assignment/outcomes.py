@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from scheduler_server.assignment.accuracy import Accuracy
 from scheduler_server.assignment.effects import (
     CancelReply,
     Effect,
@@ -39,11 +40,18 @@ class Outcomes:
     """Ends leases: by outcome, cancel, loss, or lost track. Each lease ends once; each end may be told again."""
 
     def __init__(
-        self, fleet: Fleet, ledger: Ledger, predictor: Predictor, placement: Placement, make_event: MakeEvent
+        self,
+        fleet: Fleet,
+        ledger: Ledger,
+        predictor: Predictor,
+        accuracy: Accuracy,
+        placement: Placement,
+        make_event: MakeEvent,
     ) -> None:
         self._fleet = fleet
         self._ledger = ledger
         self._predictor = predictor
+        self._accuracy = accuracy
         self._placement = placement
         self._make_event = make_event
         self.learn_failures = 0
@@ -78,7 +86,7 @@ class Outcomes:
         if late is not None and late.accounting is Accounting.SAMPLED:
             self._track(now, late, out)
         if outcome.status is _SUCCEEDED:
-            self._learn(record, outcome, late)
+            self._learn(now, record, outcome, late, out)
             if late is not None:
                 self._fleet.refresh(late)  # its average and speed may have moved
         record.outcome = outcome
@@ -86,6 +94,7 @@ class Outcomes:
 
     def _track(self, now: Now, worker: WorkerRecord, out: list[Effect]) -> None:
         if capacity.become_tracked(worker):
+            self._fleet.count_background(worker)
             self._fleet.refresh(worker)
             out.append(
                 Published(
@@ -169,7 +178,7 @@ class Outcomes:
                 worker.occupied -= 1
             if succeeded:
                 worker.completed += 1
-                self._learn(record, outcome, worker)
+                self._learn(now, record, outcome, worker, out)
             elif state is _FINISHED and outcome.status is not OutcomeStatus.CANCELLED:
                 worker.failed += 1
             self._fleet.refresh(worker)
@@ -177,7 +186,7 @@ class Outcomes:
                 self.drained(now, worker, out)
         else:
             if succeeded:
-                self._learn(record, outcome, None)
+                self._learn(now, record, outcome, None, out)
             self._forget_orphan(record)
         self._placement.slot_freed(outcome.duration_ms)
 
@@ -201,25 +210,38 @@ class Outcomes:
 
     # ------------------------------------------------------------------ learned
 
-    def _learn(self, record: TaskRecord, success: Outcome, worker: WorkerRecord | None) -> None:
-        """Teach average, predictor and speed, once, from a success whose duration somebody measured."""
+    def _learn(
+        self, now: Now, record: TaskRecord, success: Outcome, worker: WorkerRecord | None, out: list[Effect]
+    ) -> None:
+        """Judge the prediction, and teach average, predictor and speed, once, from a success that somebody timed."""
         duration_ms = success.duration_ms
         if duration_ms is None or record.taught or not 0.0 < duration_ms <= LONGEST_MS:
             return
         record.taught = True
-        speed = 1.0
+        prediction = record.decision.prediction
+        actual_ms = duration_ms
         if worker is not None:
             # Successes that nobody measured count as completed, so the first measured one sets the average.
             share = 1.0 / max(worker.completed, 1) if worker.average else 1.0
             worker.average += (duration_ms - worker.average) * share
-            speed = worker.speed
-            prediction = record.decision.prediction
+            actual_ms = min(LONGEST_MS, duration_ms * worker.speed)
             if prediction is not None and prediction.sample_count >= _SPEED_SAMPLES:
                 learn_speed(worker, prediction.point_ms, duration_ms)
+        if prediction is not None:
+            moved = self._accuracy.judge(record.task.task_type, prediction, actual_ms)
+            if moved is not None:
+                self._tell_trust(now, record.task.task_type, moved, out)
         try:
-            self._predictor.observe(record.task, min(LONGEST_MS, duration_ms * speed))
+            self._predictor.observe(record.task, actual_ms)
         except Exception:  # noqa: BLE001 -- a predictor is a plug-in: an outcome counts even where it teaches nothing
             self.learn_failures += 1
+
+    def _tell_trust(self, now: Now, task_type: str, share: float, out: list[Effect]) -> None:
+        lost = task_type in self._accuracy.untrusted
+        kind = FleetEventKind.PREDICTION_UNTRUSTED if lost else FleetEventKind.PREDICTION_TRUSTED
+        detail = f"{share:.0%} of the last predictions for task type {task_type!r} were within a factor of two"
+        before, after = ("trusted", "untrusted") if lost else ("untrusted", "trusted")
+        out.append(Published(self._make_event(now, kind, "", detail, before, after, task_type)))
 
     @property
     def by_status(self) -> dict[OutcomeStatus, int]:

@@ -6,7 +6,7 @@ r"""The decision itself.
 Nothing here awaits: between reading the fleet and taking the lease the fleet cannot change.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from math import inf, isfinite
 
 from scheduler_server.assignment import explanation
@@ -14,7 +14,7 @@ from scheduler_server.assignment.effects import Effect, Granted, HandOver, Reply
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.settings import CoreSettings
-from scheduler_server.fallback import round_robin
+from scheduler_server.fallback import least_busy, round_robin
 from scheduler_server.fallback.breaker import ALL, CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
 from scheduler_server.model.decision import Cause, Decision, Explanation, Rejection, Score, Source
@@ -51,6 +51,7 @@ class Placement:
     """Chooses workers and grants leases.
 
     `age` brings one worker's health up to now, `watch_release` and `watch_ack` ask for a timer: all are the core's.
+    `untrusted` are the task types whose predictions are too poor to be used.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Placement:
         age: Age,
         watch_release: Watch,
         watch_ack: WatchAck,
+        untrusted: Set[str],
     ) -> None:
         self._settings = settings
         self._fleet = fleet
@@ -79,9 +81,11 @@ class Placement:
         self._age = age
         self._watch_release = watch_release
         self._watch_ack = watch_ack
+        self._untrusted = untrusted
         self._budget_s = settings.predictor.budget_ms / 1_000.0
         self._stale_after_s = settings.predictor.stale_after_s
-        self._default_ms = settings.predictor.default_ms
+        self._default_ms = default_ms = settings.predictor.default_ms
+        self.unknown = Prediction(default_ms, default_ms, default_ms, default_ms, 0.0, 0, "default", "none")
         self._lost_track_after_s = settings.worker.lost_track_after_s
         self._lease_factor = settings.assignment.lease_factor / 1_000.0
         self._granted = 0
@@ -169,10 +173,11 @@ class Placement:
             source, scorer = Source.PREDICTED, self._scorer.name
             cause = Cause.ONLY_CANDIDATE if count == 1 else Cause.BEST_SCORE
         else:
-            source, scorer, score = Source.FALLBACK, round_robin.NAME, _NO_SCORE
+            by_count = cause is Cause.PREDICTION_UNTRUSTED
+            source, scorer, score = Source.FALLBACK, least_busy.NAME if by_count else round_robin.NAME, _NO_SCORE
             if cause in _NO_PREDICTION:
                 prediction = None
-            worker = self._in_turn(now, eligible, out)
+            worker = self._without_prediction(now, eligible, by_count, out)
         if worker is None:
             self._refuse(self._nobody(now, event, eligible), out)
             return
@@ -205,6 +210,8 @@ class Placement:
                 cause = Cause.PREDICTION_INVALID
             elif as_of is not None and now[0] - as_of > self._stale_after_s:
                 cause = Cause.PREDICTION_STALE
+            elif task.task_type in self._untrusted:
+                return Cause.PREDICTION_UNTRUSTED, None, prediction, score, 0  # no failure: the breaker is not told
         except Exception:  # noqa: BLE001 -- a predictor is a plug-in: whatever it raises becomes a fallback
             cause = Cause.PREDICTOR_ERROR
         if cause is None and prediction is not None:
@@ -239,8 +246,10 @@ class Placement:
                 return worker, count
             self._age(worker, now, out)  # it has grown older since the last sweep: its key is no longer true
 
-    def _in_turn(self, now: Now, eligible: EligibilityClass, out: list[Effect]) -> WorkerRecord | None:
-        """The next candidate in turn; degraded ones only when no healthy one is free."""
+    def _without_prediction(
+        self, now: Now, eligible: EligibilityClass, by_count: bool, out: list[Effect]
+    ) -> WorkerRecord | None:
+        """The next candidate in turn, or the emptiest of the next few; degraded ones only where no healthy is free."""
 
         def candidate(record: WorkerRecord) -> bool:
             if self._fleet.band_over(record, now.monotonic):
@@ -250,6 +259,10 @@ class Placement:
         def healthy(record: WorkerRecord) -> bool:
             return candidate(record) and record.health is _HEALTHY
 
+        if by_count:
+            return least_busy.least_busy(eligible, healthy, _free_share) or least_busy.least_busy(
+                eligible, candidate, _free_share
+            )
         return round_robin.next_in_turn(eligible, healthy) or round_robin.next_in_turn(eligible, candidate)
 
     def _grant(
@@ -327,7 +340,7 @@ class Placement:
     @property
     def by_source(self) -> dict[tuple[Source, Cause], int]:
         """Decisions made, by source and cause."""
-        return {(_SOURCES[cause], cause): self.by_cause[cause] for cause in Cause if self.by_cause[cause]}
+        return {(SOURCES[cause], cause): self.by_cause[cause] for cause in Cause if self.by_cause[cause]}
 
     # ------------------------------------------------------------------ asked before
 
@@ -391,6 +404,10 @@ class Placement:
             self.mean_ms += (duration_ms - self.mean_ms) / self._timed
 
 
+def _free_share(record: WorkerRecord) -> float:
+    return record.free / record.slots
+
+
 def _no(reason: Reason, message: str, task: Task, *more: tuple[str, str]) -> Reply:
     about = (("task_id", task.task_id), ("attempt", str(task.attempt)), *more)
     return Reply(None, None, None, False, Refusal(reason, message, about))
@@ -406,7 +423,7 @@ _NO_PREDICTION = frozenset(
     }
 )
 
-_SOURCES = dict.fromkeys(Cause, Source.FALLBACK) | {
+SOURCES = dict.fromkeys(Cause, Source.FALLBACK) | {
     Cause.BEST_SCORE: Source.PREDICTED,
     Cause.ONLY_CANDIDATE: Source.PREDICTED,
     Cause.OVERRIDE_PIN: Source.OVERRIDE,

@@ -26,6 +26,8 @@ def records(core: "Scheduler", now: Now) -> Iterator[dict[str, Any]]:
     """Everything a snapshot holds."""
     for learned in core.predictor.state():
         yield {"part": "predictor", "strategy": core.predictor.name, **learned}
+    for judged in core.accuracy.state():
+        yield {"part": "accuracy", **judged}
     for circuit in core.breaker.state(now.monotonic):
         yield {"part": "breaker", **circuit}
     for worker_id in list(core.fleet.records):
@@ -51,6 +53,8 @@ def restore(core: "Scheduler", now: Now, kept: Iterable[dict[str, Any]]) -> list
             if part == "predictor":
                 if record.get("strategy") == core.predictor.name:
                     core.predictor.restore(record)
+            elif part == "accuracy":
+                core.accuracy.restore(record)
             elif part == "breaker":
                 core.breaker.restore(record, now.monotonic)
             elif part == "worker":

@@ -26,13 +26,19 @@ class FleetEventKind(IntEnum):
     BREAKER_OPENED = 40
     BREAKER_HALF_OPEN = 41
     BREAKER_CLOSED = 42
+    DRIFT_DETECTED = 43
+    PREDICTION_UNTRUSTED = 44
+    PREDICTION_TRUSTED = 45
     LEASE_LOST_TRACK = 60
     LEASE_LOST = 61
     TASK_DECLINED = 64
 
 
 class FleetEvent(NamedTuple):
-    """One change: numbered from 1 within a run of the server, at a wall second."""
+    """One change: numbered from 1 within a run of the server, at a wall second.
+
+    `subject` names what it is about where that is no worker: a prediction's key, a task type.
+    """
 
     sequence: int
     at: float
@@ -41,3 +47,4 @@ class FleetEvent(NamedTuple):
     detail: str = ""
     before: str = ""
     after: str = ""
+    subject: str = ""

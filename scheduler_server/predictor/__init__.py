@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
+from scheduler_server.predictor.drift import Drift
 
 
 class Predictor(Protocol):
@@ -34,6 +35,13 @@ class Predictor(Protocol):
 
     def observe(self, task: Task, duration_ms: float) -> None:
         """Learn that such a task took this long at speed 1; above 0."""
+
+    @property
+    def evicted(self) -> int:
+        """Keys forgotten so far to stay within the configured number; never falls."""
+
+    def take_drifts(self) -> list[Drift]:
+        """Keys whose durations have changed since the last call, oldest first; a bounded number."""
 
     def state(self) -> Iterator[dict[str, Any]]:
         """What it knows, record by record."""

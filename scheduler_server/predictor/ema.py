@@ -7,6 +7,8 @@ from typing import Any
 from scheduler_server.model.making import make
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
+from scheduler_server.predictor.defaults import configured_default
+from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
 
 _SPREAD_P90 = 1.2816
@@ -32,24 +34,12 @@ class EmaPredictor:
         self._settings = settings
         self._known: dict[str, Prediction] = {}  # in order of learning, oldest first
         self._variance: dict[str, float] = {}
-        self._defaults: dict[tuple[str, str], Prediction] = {}
         self.evicted = 0
 
     def predict(self, task: Task) -> Prediction:
         """The average of the task's type, or the configured default of type, category or all."""
         found = self._known.get(task.task_type)
-        return found if found is not None else self._default(task)
-
-    def _default(self, task: Task) -> Prediction:
-        settings = self._settings
-        value = settings.type_defaults_ms.get(task.task_type)
-        key = f"default of type {task.task_type}"
-        if value is None:
-            value = settings.category_defaults_ms.get(task.category)
-            key = f"default of category {task.category}"
-        if value is None:
-            value, key = settings.default_ms, "default"
-        return Prediction(value, value, value, value, 0.0, 0, key, self.name)
+        return found if found is not None else configured_default(self._settings, task, self.name)
 
     def observe(self, task: Task, duration_ms: float) -> None:
         """Move the average of the task's type towards this duration."""
@@ -75,6 +65,15 @@ class EmaPredictor:
         self._variance[task_type] = variance
         p90 = mean + _SPREAD_P90 * spread
         self._known[task_type] = make(Prediction, (mean, mean, mean, p90, confidence, count, key, self.name, None))
+
+    @property
+    def keys(self) -> int:
+        """How many keys it has learned something for."""
+        return len(self._known)
+
+    def take_drifts(self) -> list[Drift]:
+        """None: an average that moves has nothing to forget."""
+        return []
 
     def state(self) -> Iterator[dict[str, Any]]:
         """One record per type."""

@@ -6,6 +6,7 @@ from typing import Any
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.drift import Drift
 
 
 class PublishedPredictor:
@@ -32,6 +33,15 @@ class PublishedPredictor:
     def observe(self, task: Task, duration_ms: float) -> None:
         """Teach the predictor behind."""
         self._behind.observe(task, duration_ms)
+
+    @property
+    def evicted(self) -> int:
+        """How much the predictor behind has forgotten to stay within its bounds."""
+        return self._behind.evicted
+
+    def take_drifts(self) -> list[Drift]:
+        """The drifts that the predictor behind has seen."""
+        return self._behind.take_drifts()
 
     def state(self) -> Iterator[dict[str, Any]]:
         """What the predictor behind knows."""

@@ -51,6 +51,7 @@ _WARNINGS = frozenset(
         FleetEventKind.LEASE_LOST_TRACK,
         FleetEventKind.TASK_DECLINED,
         FleetEventKind.BREAKER_HALF_OPEN,
+        FleetEventKind.PREDICTION_UNTRUSTED,
     }
 )
 _FOR_THE_WORSE = frozenset({"degraded", "unhealthy", "above"})
@@ -191,6 +192,7 @@ class EventWatchers:
         message.kind = event.kind.value
         message.worker_id = event.worker_id
         message.detail = sentence(event)
+        message.subject_id = event.subject
         message.before = event.before
         message.after = event.after
         message.severity = severity(event)

@@ -7,6 +7,7 @@ from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Rejection
 from scheduler_server.model.worker import Accounting
+from scheduler_server.predictor.remaining import Remaining
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.rpc import encode
 
@@ -78,8 +79,8 @@ def fill(message: Any, record: WorkerRecord, now: Now, wait_s: float, outbound: 
     message.health_score = record.health_score
 
 
-def fill_lease(message: Any, record: TaskRecord, now: Now) -> None:
-    """Fill a WorkerLease."""
+def fill_lease(message: Any, record: TaskRecord, now: Now, rest: Remaining) -> None:
+    """Fill a WorkerLease; `rest` is how much longer it is taken to run."""
     decision = record.decision
     message.lease_id = record.lease_id
     encode.task_key(message.task, record.task.key)
@@ -89,7 +90,7 @@ def fill_lease(message: Any, record: TaskRecord, now: Now) -> None:
     elapsed_s = max(0.0, now.monotonic - (record.started_at or record.granted_at))
     encode.set_span(message.elapsed, elapsed_s)
     if decision.prediction is not None:
-        encode.set_instant(message.predicted_end, now.wall + max(0.0, decision.duration_ms / 1_000.0 - elapsed_s))
+        encode.set_instant(message.predicted_end, now.wall + rest.p50_ms / 1_000.0)
     if record.started_wall:
         encode.set_instant(message.started_at, record.started_wall)
     message.slots = record.task.slots

@@ -971,6 +971,9 @@ class StoreStatus(_message.Message):
     CONSECUTIVE_FAILURES_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    RESTORED_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What it keeps: "snapshot", "journal", "decision_log", "tasks", ..."""
     backend: _builtins.str
@@ -989,6 +992,10 @@ class StoreStatus(_message.Message):
     """Failures in a row. 0 when it works."""
     last_error: _builtins.str
     """The last failure, for people. Absent: none."""
+    records: _builtins.int
+    """Entries that it holds, as far as that is known; 0 where it is not."""
+    size_bytes: _builtins.int
+    """Size of what it holds in bytes, as far as that is known; 0 where it is not."""
     @_builtins.property
     def last_success_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last written to or read from with success. Absent: never in this run."""
@@ -999,7 +1006,13 @@ class StoreStatus(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Settings of the store that could lose what was acknowledged, such as "appendonly is no". Empty: none known."""
+        """Settings of the store that could lose what was acknowledged, such as "appendonly is no", and what was found in it.
+        Empty: none known.
+        """
+
+    @_builtins.property
+    def restored_at(self) -> _timestamp_pb2.Timestamp:
+        """When that was made which this run took over from it at its start. Absent: nothing."""
 
     def __init__(
         self,
@@ -1016,10 +1029,13 @@ class StoreStatus(_message.Message):
         consecutive_failures: _builtins.int = ...,
         last_error: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        records: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        restored_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "last_success_at", b"last_success_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "last_success_at", b"last_success_at", "restored_at", b"restored_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "backend", b"backend", "consecutive_failures", b"consecutive_failures", "dropped", b"dropped", "last_error", b"last_error", "last_success_at", b"last_success_at", "location", b"location", "name", b"name", "pending", b"pending", "state", b"state", "warnings", b"warnings", "written", b"written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "backend", b"backend", "consecutive_failures", b"consecutive_failures", "dropped", b"dropped", "last_error", b"last_error", "last_success_at", b"last_success_at", "location", b"location", "name", b"name", "pending", b"pending", "records", b"records", "restored_at", b"restored_at", "size_bytes", b"size_bytes", "state", b"state", "warnings", b"warnings", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -490,6 +490,8 @@ class TaskStatus(_message.Message):
     PLACED_AT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    PREDICTED_END_FIELD_NUMBER: _builtins.int
+    PREDICTED_END_P90_FIELD_NUMBER: _builtins.int
     state: _task_pb2.TaskState.ValueType
     """Where it stands."""
     task_type: _builtins.str
@@ -526,6 +528,14 @@ class TaskStatus(_message.Message):
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it ended. Absent: not yet."""
 
+    @_builtins.property
+    def predicted_end(self) -> _timestamp_pb2.Timestamp:
+        """When it will end with probability one half, corrected by how long it has run. Only while it has a lease."""
+
+    @_builtins.property
+    def predicted_end_p90(self) -> _timestamp_pb2.Timestamp:
+        """When it will have ended with probability nine in ten. Only while it has a lease."""
+
     def __init__(
         self,
         *,
@@ -539,10 +549,12 @@ class TaskStatus(_message.Message):
         placed_at: _timestamp_pb2.Timestamp | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
+        predicted_end: _timestamp_pb2.Timestamp | None = ...,
+        predicted_end_p90: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "ended_at", b"ended_at", "outcome", b"outcome", "placed_at", b"placed_at", "started_at", b"started_at", "submitted_at", b"submitted_at", "task", b"task", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "ended_at", b"ended_at", "outcome", b"outcome", "placed_at", b"placed_at", "predicted_end", b"predicted_end", "predicted_end_p90", b"predicted_end_p90", "started_at", b"started_at", "submitted_at", b"submitted_at", "task", b"task", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "ended_at", b"ended_at", "outcome", b"outcome", "placed_at", b"placed_at", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "task", b"task", "task_type", b"task_type", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "ended_at", b"ended_at", "outcome", b"outcome", "placed_at", b"placed_at", "predicted_end", b"predicted_end", "predicted_end_p90", b"predicted_end_p90", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "task", b"task", "task_type", b"task_type", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.model.worker import WorkerView
+from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.published import PublishedPredictor
 from scheduler_server.scorer.settings import ScorerSettings
@@ -37,6 +38,11 @@ class FaultyPredictor:
         self.asked += 1
         answer: Prediction = self.answer()
         return answer
+
+    evicted = 0
+
+    def take_drifts(self) -> list[Drift]:
+        return []
 
     def observe(self, task: Task, duration_ms: float) -> None:
         self.answer()

@@ -260,9 +260,11 @@ def test_memories_of_workers_that_never_came_back_are_not_written_for_ever() -> 
     kept = list(first.core.snapshot(first.now))
     second = Rig(incarnation="j")
     assert second.core.restore(second.now, kept) == []
-    assert {record["part"] for record in second.core.snapshot(second.now)} == {"worker", "capabilities", "predictor"}
+    assert {record["part"] for record in second.core.snapshot(second.now)} == {
+        "worker", "capabilities", "predictor", "accuracy",
+    }  # fmt: skip
     second.tick_for(301.0)
-    assert {record["part"] for record in second.core.snapshot(second.now)} == {"predictor"}
+    assert {record["part"] for record in second.core.snapshot(second.now)} == {"predictor", "accuracy"}
 
 
 @pytest.mark.parametrize(
@@ -279,6 +281,12 @@ def test_memories_of_workers_that_never_came_back_are_not_written_for_ever() -> 
         {"part": "breaker", "circuit": "a", "state": 2, "failures": 3, "open_for_s": nan},
         {"part": "breaker", "circuit": "a", "state": 9, "failures": 3, "open_for_s": 0.0},
         {"part": "capabilities", "all": 3},
+        {"part": "accuracy", "type": "a", "judged": 10**400, "outcomes": [1.0]},
+        {"part": "accuracy", "type": "a", "judged": 0, "outcomes": [1.0]},
+        {"part": "accuracy", "type": "a", "judged": 1, "outcomes": [nan]},
+        {"part": "accuracy", "type": "a", "judged": 1, "outcomes": [-1.0]},
+        {"part": "accuracy", "type": "a", "judged": 1, "outcomes": ["1"]},
+        {"part": "accuracy", "type": None, "judged": 1, "outcomes": [1.0]},
         {"part": "unheard of"},
         {},
     ],

@@ -7,6 +7,7 @@ from typing import Any
 from scheduler_server.model.decision import Source
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
+from scheduler_server.predictor.drift import Drift
 from tests.unit.assignment.rig import Rig
 
 
@@ -17,6 +18,11 @@ class NoPredictor:
 
     def predict(self, task: Task) -> Prediction:
         raise RuntimeError
+
+    evicted = 0
+
+    def take_drifts(self) -> list[Drift]:
+        return []
 
     def observe(self, task: Task, duration_ms: float) -> None:
         return
