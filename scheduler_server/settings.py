@@ -1,5 +1,7 @@
 """Every setting of the server, composed of its parts', and the named profiles."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +12,14 @@ from scheduler_server.predictor.settings import PredictorSettings
 from scheduler_server.registry.settings import HealthSettings, WorkerSettings
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.scorer.settings import ScorerSettings
+from scheduler_server.storage.redis_url import RedisUrlError, parse
+from scheduler_server.telemetry.settings import MetricsSettings
+
+_PREFIX = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+"""Of keys in Redis. No braces: those that the keys have decide which node of a cluster keeps them."""
+
+_MISSED_INTERVALS = 3
+"""One snapshot may be late and one may fail; after three nobody can call it a hiccup."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +30,27 @@ class StorageSettings:
         "~/.local/state/scheduler-server",
         "folder of journal and snapshots, made where it is missing; empty: nothing survives a restart",
     )
+    snapshot_url: str = setting(
+        "",
+        "Redis that snapshots go to: redis://, rediss://, unix://, redis+sentinel://host,host/service or "
+        "redis+cluster://host,host, with user:password@ where it wants one; empty: a file in the state folder",
+        secret=True,
+    )
+    snapshot_prefix: str = setting(
+        "scheduler-server", "what the names of its keys in Redis begin with; each server needs its own"
+    )
+    snapshot_timeout_s: float = setting(
+        5.0, "time for a connection to Redis, and for each answer on it", unit="s", minimum=0.1, maximum=60
+    )
     snapshot_interval_s: float = setting(
         60.0, "how often what was learned is written", unit="s", minimum=1, maximum=86_400
+    )
+    snapshot_max_age_s: float = setting(
+        0.0,
+        "when nothing was written for so long the status says degraded; 0: three intervals",
+        unit="s",
+        minimum=0,
+        maximum=604_800,
     )
     journal_flush_s: float = setting(
         0.05,
@@ -30,6 +59,21 @@ class StorageSettings:
         minimum=0.001,
         maximum=10,
     )
+
+    def faults(self) -> Iterable[tuple[str, str]]:
+        """A URL or prefix that cannot be used, as (field, message); never with anything of the URL."""
+        if self.snapshot_url:
+            try:
+                parse(self.snapshot_url)
+            except RedisUrlError as error:
+                yield "snapshot_url", str(error)
+        if not _PREFIX.fullmatch(self.snapshot_prefix):
+            yield "snapshot_prefix", "must have 1 to 128 letters, digits or any of . _ : / - and nothing else"
+
+    @property
+    def max_age_s(self) -> float:
+        """`snapshot_max_age_s`, or what its 0 stands for."""
+        return self.snapshot_max_age_s or _MISSED_INTERVALS * self.snapshot_interval_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +96,7 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     assignment: AssignmentSettings = field(default_factory=AssignmentSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)

@@ -4,12 +4,10 @@ Answers about many workers are made in slices of a millisecond, with the loop's 
 is true when it is written and the whole is not one instant's. What is not here answers UNIMPLEMENTED (`server.py`).
 """
 
-import asyncio
 import logging
 import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from scheduler_api.v1 import admin_service_pb2, schedule_service_pb2
@@ -19,7 +17,7 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.registry.record import WorkerRecord
-from scheduler_server.rpc import checks, encode, paging, status, worker_view
+from scheduler_server.rpc import accuracy, checks, encode, paging, status, worker_view
 from scheduler_server.rpc.checks import Checker
 from scheduler_server.rpc.errors import NotSupported, Refused
 from scheduler_server.rpc.paging import Turn
@@ -29,6 +27,7 @@ from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.rpc.watch import EventWatchers
 from scheduler_server.rpc.worker_query import Filter, Order, Profile, similar
+from scheduler_server.storage.snapshot_store import SnapshotError
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class AdminCalls:
         self._stores = stores
         self._profile: str = settings.profile
         self._watchers = EventWatchers(shell)
-        self._version = _version()
+        self.version = _version()  # of the software
         self._features = _features(calls, streams, self)
         self.draining = False
 
@@ -61,6 +60,11 @@ class AdminCalls:
         """The server is going down: end the watchers, change nothing more."""
         self.draining = True
         self._watchers.drain()
+
+    @property
+    def event_watches(self) -> int:
+        """Open WatchEvents streams."""
+        return len(self._watchers)
 
     # ------------------------------------------------------------------ the whole
 
@@ -71,14 +75,14 @@ class AdminCalls:
         now = self._look()
         core = self._core
         response = admin_service_pb2.GetStatusResponse()
-        response.version = self._version
+        response.version = self.version
         response.server_incarnation = core.incarnation
         encode.set_instant(response.started_at, core.started.wall)
         encode.set_span(response.uptime, max(0.0, now.monotonic - core.started.monotonic))
         serving, draining = admin_service_pb2.SERVING_STATE_SERVING, admin_service_pb2.SERVING_STATE_DRAINING
         response.serving = draining if self._calls.draining else serving
         status.policy(response.policy, core, self._profile)
-        status.stores(response, self._stores, now)
+        status.stores(response, self._stores)
         status.breakers(response, core, now)
         status.decisions(response, core)
         response.features.extend(self._features)
@@ -114,6 +118,14 @@ class AdminCalls:
         tally = await self._tally(profile)
         tally.fill_load(response)
         encode.set_instant(response.as_of, now.wall)
+        return response
+
+    async def GetAccuracy(
+        self, request: admin_service_pb2.GetAccuracyRequest, context: Any
+    ) -> admin_service_pb2.GetAccuracyResponse:
+        """How good were the predictions lately."""
+        response = admin_service_pb2.GetAccuracyResponse()
+        await accuracy.fill(response, request, self._core.accuracy, self._core.incarnation)
         return response
 
     async def _tally(self, profile: Profile | None) -> status.Tally:
@@ -186,7 +198,7 @@ class AdminCalls:
                 await turn.pause()
             if lease.live and written <= paging.MAX_PAGE_BYTES:
                 message = response.worker.leases.add()
-                worker_view.fill_lease(message, lease, now)
+                worker_view.fill_lease(message, lease, now, self._core.remaining(lease, now))
                 written += message.ByteSize()
         return response
 
@@ -245,23 +257,24 @@ class AdminCalls:
         checker.text("reason", request.reason, limit=checks.MAX_DETAIL)
         checker.done()
         self._refuse_when_draining()
-        stores = self._stores
-        if stores.write_snapshot is None:
-            message = "no snapshot store is configured: storage.state_folder is empty"
+        keeper = self._stores.snapshots
+        if keeper is None:
+            message = "no snapshot store is configured: storage.snapshot_url and storage.state_folder are empty"
             raise Refused(Refusal(Reason.NO_SNAPSHOT_STORE, message))
-        if stores.snapshots.busy:
+        if keeper.busy:
             raise Refused(Refusal(Reason.SNAPSHOT_IN_PROGRESS, "another snapshot is being written; wait for it"))
         _LOG.info("a snapshot is asked for: %s", request.reason or "no reason given")
         began = self._shell.now()
-        await stores.write_snapshot()
-        if stores.snapshots.last_error is not None:
-            message = f"the snapshot was not written: {stores.snapshots.last_error}"
-            raise Refused(Refusal(Reason.STORE_UNAVAILABLE, message, (("store", "snapshot"),)))
+        try:
+            await keeper.write()
+        except SnapshotError as error:
+            message = f"the snapshot was not written: {error}"
+            raise Refused(Refusal(Reason.STORE_UNAVAILABLE, message, (("store", "snapshot"),))) from None
         response = admin_service_pb2.TakeSnapshotResponse()
         encode.set_instant(response.taken_at, began.wall)
         encode.set_span(response.took, max(0.0, self._shell.now().monotonic - began.monotonic))
-        response.location = stores.snapshot_location
-        response.size_bytes = await asyncio.to_thread(_size_bytes, Path(stores.snapshot_location))
+        response.location = keeper.location
+        response.size_bytes = keeper.size_bytes
         turn = Turn()
         for _ in self._core.predictor.state():
             response.prediction_keys += 1
@@ -279,13 +292,6 @@ class AdminCalls:
     def _refuse_when_draining(self) -> None:
         if self.draining:
             raise Refused(Refusal(Reason.SERVER_DRAINING, "the server is going down; nothing was done"))
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # replaced or taken away since: it was written all the same
 
 
 def _version() -> str:

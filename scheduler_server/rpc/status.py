@@ -25,6 +25,7 @@ _OK, _DEGRADED, _UNAVAILABLE, _DISABLED = (
 )
 
 _FORGETFUL = "nothing survives a restart: storage.state_folder is empty"
+_LEASES_FORGOTTEN = "no lease survives a restart: storage.state_folder is empty"
 _LEASES_AT_RISK = (
     "tasks are placed as ever; leases granted meanwhile are forgotten if the server restarts, and their slots count as"
     " free until their workers report"
@@ -74,16 +75,15 @@ def decisions(response: admin_service_pb2.GetStatusResponse, core: Scheduler) ->
 # ---------------------------------------------------------------------- stores
 
 
-def stores(response: admin_service_pb2.GetStatusResponse, kept: Stores, now: Now) -> None:
+def stores(response: admin_service_pb2.GetStatusResponse, kept: Stores) -> None:
     """Add the stores, and what is degraded of them."""
     if kept.journal is not None:
         _journal(response.stores.add(), kept)
-    _snapshot(response.stores.add(), kept, now)
+    _snapshot(response.stores.add(), kept)
     for status in response.stores:
-        status.warnings.extend(warning for store, warning in kept.warnings if store == status.name)
         if status.state in (_DEGRADED, _UNAVAILABLE):
             part = response.degraded.add(name=f"store.{status.name}")
-            part.detail = status.last_error or f"{status.dropped} entries were dropped since the start"
+            part.detail = status.last_error or _why_degraded(status, kept)
             part.consequence = _LEASES_AT_RISK if status.name == JOURNAL else _LESSONS_AT_RISK
 
 
@@ -99,26 +99,40 @@ def _journal(status: admin_service_pb2.StoreStatus, kept: Stores) -> None:
     status.consecutive_failures = 0 if now.healthy else 1  # at least: the journal does not count them in a row
     status.last_error = now.last_error or ""
     if kept.journal_backend == "memory":
-        status.warnings.append(_FORGETFUL)
+        status.warnings.append(_FORGETFUL if kept.snapshots is None else _LEASES_FORGOTTEN)
+    status.warnings.extend(kept.journal_warnings)
 
 
-def _snapshot(status: admin_service_pb2.StoreStatus, kept: Stores, now: Now) -> None:
-    writer = kept.snapshots
+def _snapshot(status: admin_service_pb2.StoreStatus, kept: Stores) -> None:
+    keeper = kept.snapshots
     status.name = SNAPSHOT
-    if writer is None:
+    if keeper is None:
         status.state = _DISABLED
         status.warnings.append(_FORGETFUL)
         return
-    status.backend = "file"
-    status.location = kept.snapshot_location
-    status.state = _DEGRADED if writer.last_error else _OK
-    status.consecutive_failures = 1 if writer.last_error else 0  # at least
-    status.last_error = writer.last_error or ""
-    if writer.written_at is not None:
-        encode.set_instant(status.last_success_at, writer.written_at)
-    made = writer.written_at or kept.snapshot_restored_at
-    if made is not None:
-        encode.set_span(status.age, max(0.0, now.wall - made))
+    status.backend = keeper.backend
+    status.location = keeper.location
+    late = bool(keeper.overdue() or keeper.rival)
+    status.state = _UNAVAILABLE if keeper.failures else _DEGRADED if late else _OK
+    status.consecutive_failures = keeper.failures
+    status.last_error = keeper.last_error
+    status.written = keeper.written
+    status.dropped = keeper.left_out
+    status.records = keeper.records
+    status.size_bytes = keeper.size_bytes
+    status.warnings.extend(keeper.warnings)
+    if keeper.last_success_at is not None:
+        encode.set_instant(status.last_success_at, keeper.last_success_at)
+    if keeper.restored_at is not None:
+        encode.set_instant(status.restored_at, keeper.restored_at)
+    if (age_s := keeper.age_s()) is not None:
+        encode.set_span(status.age, age_s)
+
+
+def _why_degraded(status: admin_service_pb2.StoreStatus, kept: Stores) -> str:
+    if status.name == SNAPSHOT and kept.snapshots is not None:
+        return "; ".join(filter(None, (kept.snapshots.overdue(), kept.snapshots.rival)))
+    return f"{status.dropped} entries were dropped since the start"
 
 
 # ---------------------------------------------------------------------- breaker

@@ -1,8 +1,9 @@
 """How the stores are doing, for the status: what there is, and what was found at start."""
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
+
+from scheduler_server.storage.snapshot_keeper import SnapshotKeeper
 
 _LOG = logging.getLogger(__name__)
 
@@ -18,14 +19,11 @@ class Stores:
         self.journal: Any = None  # a JournalWriter, or what stands in for it
         self.journal_backend = "none"
         self.journal_location = ""
-        self.snapshots: Any = None  # a SnapshotWriter, or None where nothing survives
-        self.snapshot_location = ""
-        self.snapshot_restored_at: float | None = None  # wall seconds at which the restored one was made
-        self.write_snapshot: Callable[[], Awaitable[int]] | None = None  # how many records were written
-        self.warnings: list[tuple[str, str]] = []  # which store, and what was found
+        self.snapshots: SnapshotKeeper | None = None  # None where nothing survives
+        self.journal_warnings: list[str] = []
 
-    def warn(self, message: str, store: str = SNAPSHOT) -> None:
-        """Log a warning and keep it for the status."""
+    def warn(self, message: str) -> None:
+        """Log a warning about the journal and keep it for the status."""
         _LOG.warning("%s", message)
-        if len(self.warnings) < _MOST_WARNINGS:
-            self.warnings.append((store, message))
+        if len(self.journal_warnings) < _MOST_WARNINGS:
+            self.journal_warnings.append(message)

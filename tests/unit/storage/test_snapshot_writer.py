@@ -39,7 +39,7 @@ async def test_chunks_are_made_on_the_loop_and_others_run_between_them(
             await asyncio.sleep(0)
 
     beside = asyncio.create_task(other())
-    assert await writer.write(chunks()) == 10
+    assert (await writer.write(chunks())).records == 10
     beside.cancel()
     made = [at for at, what in enumerate(order) if what == threading.main_thread()]
     assert len(made) == 5
