@@ -7,6 +7,7 @@ The map of the house. Each folder answers one question; its `__init__.py` is the
     rpc/          the wire: the only server code that knows grpc and protobuf
     storage/      what survives: the journal, snapshots, the state folder
     telemetry/    what is measured and logged
+    simulation/   what would have happened? histories, and predictors replayed over them
     assignment/   the decision: START READING HERE
     registry/     who can work?
     predictor/    how long will it take?

@@ -1,4 +1,4 @@
-"""The command line: `scheduler-server serve | demo | health | settings | version`."""
+"""The command line: `scheduler-server serve | demo | backtest | health | settings | version`."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ A gRPC task scheduler: which worker should run this task, when will it start, an
 commands:
   serve      run the server (serve --help lists every setting, serve --print-config what is in effect)
   demo       a server, six worker processes and a queue of real tasks, for half a minute
+  backtest   replay a history of tasks through the predictors: how well would each have done?
   health     ask a running server whether it serves; exit code 0 if so (for probes)
   settings   the table of all settings, in Markdown
   version    what is installed
@@ -27,6 +28,12 @@ def _demo(argv: Sequence[str]) -> int:
     from scheduler_server.demo.main import main as demo
 
     return demo(argv)
+
+
+def _backtest(argv: Sequence[str]) -> int:
+    from scheduler_server.cli.backtest import main as backtest
+
+    return backtest(argv)
 
 
 def _health(argv: Sequence[str]) -> int:
@@ -54,6 +61,7 @@ def _version(_argv: Sequence[str]) -> int:
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "serve": _serve,
     "demo": _demo,
+    "backtest": _backtest,
     "health": _health,
     "settings": _settings,
     "version": _version,

@@ -95,6 +95,8 @@ async def _serve(settings: Settings, *, hints: bool) -> int:
     settle()
     collecting = loop.create_task(collect_when_idle(lambda: app.shell.last_event))
     sys.stdout.write(f"scheduler-server: serving on {app.address}\n")
+    if app.metrics_url:
+        sys.stdout.write(f"scheduler-server: metrics on {app.metrics_url}\n")
     if hints:
         sys.stdout.write(_HINTS.format(address=app.address))
     sys.stdout.flush()

@@ -288,7 +288,7 @@ async def test_without_a_state_folder_the_stores_say_that_nothing_survives(serve
 
 async def test_with_a_state_folder_the_stores_tell_backend_place_and_age(keeper: Server) -> None:
     await keeper.admin.TakeSnapshot(api.TakeSnapshotRequest())
-    keeper.app.stores.warn("journal entry 'x' was left out", "journal")
+    keeper.app.stores.warn("journal entry 'x' was left out")
     stores = {store.name: store for store in (await keeper.admin.GetStatus(api.GetStatusRequest())).stores}
     assert (stores["journal"].backend, stores["journal"].state) == ("sqlite", api.STORE_STATE_OK)
     assert stores["journal"].location.endswith("journal.sqlite")
@@ -1043,6 +1043,7 @@ def test_the_methods_that_are_there_are_the_ones_promised() -> None:
     assert {method.name for method in METHODS} - set(MISSING) == {
         "GetStatus",
         "GetLoad",
+        "GetAccuracy",
         "ListWorkers",
         "GetWorker",
         "RemoveWorker",
