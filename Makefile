@@ -101,6 +101,10 @@ clean: ## remove .venv, build/ and every cache
 readme: venv ## write the table of settings into README.md
 	@$(BIN)/python .ci/readme.py
 
+.PHONY: metrics
+metrics: venv ## write the table of instruments into docs/metrics.md
+	@$(BIN)/python .ci/metrics.py
+
 proto: $(PROTO_VENV)/.ready ## write generated/scheduler_api from proto/
 	@PROTO_VENV=$(PROTO_VENV) .ci/proto.sh generated
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import json
 import logging
+import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,14 +18,14 @@ from scheduler_server.assignment.events import Shutdown
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.state import lease_to_bytes, restore_lease
 from scheduler_server.model.clock import Now
-from scheduler_server.predictor import Predictor
-from scheduler_server.predictor.ema import EmaPredictor
+from scheduler_server.predictor.strategies import PREDICTORS
 from scheduler_server.rpc.admin import AdminCalls
 from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
+from scheduler_server.rpc.measured import sources
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.server import ADMIN, SCHEDULE, add_services, make_server
 from scheduler_server.rpc.shell import Shell, system_now
-from scheduler_server.rpc.stores import JOURNAL, Stores
+from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.scorer import Scorer
 from scheduler_server.scorer.capability import CapabilityScorer
@@ -37,9 +37,16 @@ from scheduler_server.storage.entries import Entry, JournalError
 from scheduler_server.storage.journal import Journal
 from scheduler_server.storage.journal_writer import JournalWriter
 from scheduler_server.storage.memory_journal import MemoryJournal, UnavailableJournal
-from scheduler_server.storage.snapshot import SnapshotError, SnapshotFile
-from scheduler_server.storage.snapshot_writer import SnapshotWriter
+from scheduler_server.storage.redis_snapshot import RedisSnapshots
+from scheduler_server.storage.redis_url import parse
+from scheduler_server.storage.snapshot import SnapshotFile
+from scheduler_server.storage.snapshot_keeper import Memory, Pace, SnapshotKeeper
+from scheduler_server.storage.snapshot_store import SnapshotStore
 from scheduler_server.storage.state_folder import StateFolder
+from scheduler_server.telemetry.exposition import PrometheusText
+from scheduler_server.telemetry.meter import resource
+from scheduler_server.telemetry.scrape import MetricsServer
+from scheduler_server.telemetry.settings import host_and_port
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,13 +56,11 @@ SCORERS: dict[str, Callable[[CoreSettings], Scorer]] = {
     "specialist": lambda settings: SpecialistScorer(settings.scorer),
     "earliest_finish": lambda _settings: EarliestFinishScorer(),
 }
-PREDICTORS: dict[str, Callable[[CoreSettings], Predictor]] = {
-    "ema": lambda settings: EmaPredictor(settings.predictor),
-}
 
-_SNAPSHOT_VERSION = 1
-_SNAPSHOT_CHUNK = 200
-"""Records made between two turns of the loop: about 2 us each, so well below a millisecond."""
+_SNAPSHOT_FORMAT, _SNAPSHOT_VERSION = "scheduler-snapshot", 1
+
+_RECORDS_OF_NOTHING = 1_000
+"""A predictor that has learned nothing may have this many records all the same (defaults, calibration)."""
 
 _LAST_FLUSH_S = 5.0
 """Time for journal and snapshot at shutdown; a disk that hangs must not hang the exit."""
@@ -70,7 +75,7 @@ def make_core(settings: Settings, now: Now, incarnation: str) -> Scheduler:
     core_settings = settings.core()
     return Scheduler(
         core_settings,
-        PREDICTORS[settings.predictor.strategy](core_settings),
+        PREDICTORS[settings.predictor.strategy](core_settings.predictor),
         SCORERS[settings.scorer.strategy](core_settings),
         time.perf_counter,
         incarnation,
@@ -89,13 +94,15 @@ class App:
         # 32 bits of randomness: ids of two runs of one server must differ, and they are read by people.
         self.core = core or make_core(settings, now(), secrets.token_hex(4))
         self.address = ""
+        self.metrics_url = ""
         self.stores = Stores()
         self._server: grpc.aio.Server | None = None
         self._health = Health()
         self._folder: StateFolder | None = None
         self._writer: JournalWriter | None = None
-        self._snapshots: SnapshotWriter | None = None
-        self._periodic: asyncio.Task[None] | None = None
+        self._snapshots: SnapshotKeeper | None = None
+        self._metrics: MetricsServer | None = None
+        self._unlearned = self._predictor_records(_RECORDS_OF_NOTHING)
         self.shell: Shell
         self.calls: ScheduleCalls
         self.streams: WorkerStreams
@@ -112,16 +119,23 @@ class App:
         try:
             if path is not None:
                 self._folder = StateFolder.open(path)
-                self._restore_snapshot(path)
+            self._snapshots = self._snapshot_keeper(path)
+            if self._snapshots is not None:
+                self.stores.snapshots = self._snapshots
+                await self._snapshots.load()
+            self._warm()
             journal = self._open_journal(path)
             self.shell = Shell(self.core, journal, self._now)
             self.calls = ScheduleCalls(self.shell)
             self.streams = WorkerStreams(self.shell)
             self.admin = AdminCalls(self.shell, self.calls, self.streams, self.stores, self.settings)
+            await self._open_metrics()
             server = make_server(self.settings.server)
             add_services(server, self.calls, self.streams, self.admin, self._health)
             self.address = self._bind(server)
             self._server = server
+            for service in ("", SCHEDULE, ADMIN):  # "" would be SERVING by default
+                await self._health.set(service, NOT_SERVING)
             await server.start()
         except BaseException:
             await self._close_stores()
@@ -130,7 +144,7 @@ class App:
         for service in ("", SCHEDULE, ADMIN):
             await self._health.set(service, SERVING)
         if self._snapshots is not None:
-            self._periodic = asyncio.get_running_loop().create_task(self._write_periodically())
+            self._snapshots.start()
         _LOG.info("serving on %s as incarnation %s", self.address, self.core.incarnation)
 
     def _bind(self, server: "grpc.aio.Server") -> str:
@@ -145,6 +159,23 @@ class App:
         if not bound:
             raise StartError(f"server.listen: cannot listen on {listen}: the port is taken, or the address is not ours")
         return f"{host}:{bound}"
+
+    async def _open_metrics(self) -> None:
+        listen = self.settings.metrics.listen
+        if not listen:
+            return
+        measured = sources(self.shell, self.calls, self.streams, self.admin, self.stores)
+        about = resource(version=self.admin.version, incarnation=self.core.incarnation)
+        self._metrics = MetricsServer(PrometheusText(measured, about).text)
+        try:
+            await self._metrics.open(*host_and_port(listen))
+        except ValueError as error:
+            raise StartError(f"metrics.listen: {error}") from None
+        except OSError:
+            why = "the port is taken, or the address is not ours"
+            raise StartError(f"metrics.listen: cannot listen on {listen}: {why}") from None
+        self.metrics_url = self._metrics.url
+        _LOG.info("metrics on %s", self.metrics_url)
 
     def _open_journal(self, path: Path | None) -> Any:
         restored: list[Entry] = []
@@ -168,7 +199,7 @@ class App:
             try:
                 restore_lease(self.core, now, entry.body)
             except ValueError as error:
-                self.stores.warn(f"journal entry {entry.id!r} was left out: {error}", JOURNAL)
+                self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
         writer = JournalWriter(
             store,
             encode=lease_to_bytes,
@@ -183,42 +214,46 @@ class App:
             _LOG.info("%d leases taken from the journal wait for their workers", len(restored))
         return writer
 
-    def _restore_snapshot(self, path: Path) -> None:
-        file = SnapshotFile(path / "snapshot", format="scheduler-snapshot", version=_SNAPSHOT_VERSION)
-        self._snapshots = SnapshotWriter(file, wall=time.time)
-        self.stores.snapshots = self._snapshots
-        self.stores.snapshot_location = str(file.path)
-        self.stores.write_snapshot = self.write_snapshot
-        try:
-            content = file.read()
-        except SnapshotError as error:
-            self.stores.warn(f"the snapshot was not read: {error}")
-            return
-        self.stores.snapshot_restored_at = content.created_at
-        for warning in content.warnings:
-            self.stores.warn(warning)
-        faults = self.core.restore(self._now(), _records(content.records))
-        for fault in faults[:10]:
-            self.stores.warn(f"snapshot: {fault}")
-        if content.records:
-            _LOG.info("%d records taken from the snapshot", len(content.records))
+    # ------------------------------------------------------------------ what was learned
 
-    # ------------------------------------------------------------------ while it runs
+    def _snapshot_keeper(self, path: Path | None) -> SnapshotKeeper | None:
+        storage = self.settings.storage
+        about: dict[str, Any] = {"format": _SNAPSHOT_FORMAT, "version": _SNAPSHOT_VERSION}
+        store: SnapshotStore
+        if storage.snapshot_url:
+            server, timeout_s = self.core.incarnation, storage.snapshot_timeout_s
+            address, prefix = parse(storage.snapshot_url), storage.snapshot_prefix
+            store = RedisSnapshots(address, prefix=prefix, timeout_s=timeout_s, server=server, **about)
+        elif path is not None:
+            store = SnapshotFile(path / "snapshot", **about)
+        else:
+            return None
+        memory = Memory(
+            records=lambda: self.core.snapshot(self._now()),
+            restore=self._restore,
+            untouched=lambda: self._predictor_records(self._unlearned + 1) <= self._unlearned,
+        )
+        pace = Pace(interval_s=storage.snapshot_interval_s, max_age_s=storage.max_age_s)
+        return SnapshotKeeper(store, memory, pace, wall=lambda: self._now().wall, random=random.Random())  # noqa: S311 -- spreads retries
 
-    async def _write_periodically(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.storage.snapshot_interval_s)
-            await self.write_snapshot()
+    def _predictor_records(self, most: int) -> int:
+        return sum(1 for _ in islice(self.core.predictor.state(), most))
 
-    async def write_snapshot(self) -> int:
-        """Write what was learned; the number of records, or 0 where there is no folder or the disk refused."""
-        if self._snapshots is None:
-            return 0
-        try:
-            return await self._snapshots.write(_chunks(self.core.snapshot(self._now())))
-        except SnapshotError as error:
-            _LOG.warning("the snapshot was not written: %s", error)
-            return 0
+    def _restore(self, records: Iterable[dict[str, Any]], late: bool) -> list[str]:
+        return self.core.restore(self._now(), self._still_true(records) if late else records)
+
+    def _still_true(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Without what this run knows better: the breaker, and workers that are here."""
+        for record in records:
+            part = record.get("part")
+            if part != "breaker" and not (part == "worker" and record.get("worker_id") in self.core.fleet.records):
+                yield record
+
+    def _warm(self) -> None:
+        """Let the predictor build what makes it fast, before the first decision is asked for."""
+        warm = getattr(self.core.predictor, "warm", None)
+        if callable(warm):
+            warm()
 
     # ------------------------------------------------------------------ stop
 
@@ -237,36 +272,16 @@ class App:
         self.shell.handle(Shutdown())
         if self._server is not None:
             await self._server.stop(grace)
-        if self._periodic is not None:
-            self._periodic.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._periodic
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_FLUSH_S):
-                await self.write_snapshot()
         self.shell.stop()
         await self._close_stores()
         _LOG.info("stopped")
 
     async def _close_stores(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.close()
         if self._snapshots is not None:
-            self._snapshots.close()
+            await self._snapshots.close(_LAST_FLUSH_S)
         if self._writer is not None:
             await self._writer.close(_LAST_FLUSH_S)
         if self._folder is not None:
             self._folder.close()
-
-
-def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        yield record if isinstance(record, dict) else {"part": "unreadable"}
-
-
-def _chunks(records: Iterable[dict[str, Any]]) -> Iterator[list[bytes]]:
-    iterator = iter(records)
-    while chunk := list(islice(iterator, _SNAPSHOT_CHUNK)):
-        yield [json.dumps(record, separators=(",", ":")).encode() for record in chunk]

@@ -75,6 +75,16 @@ class Ledger:
         self.orphans: dict[str, list[TaskRecord]] = {}  # restored leases by worker id, until it comes back
         self._ended: deque[TaskRecord] = deque()
 
+    @property
+    def live(self) -> int:
+        """Leases that hold a slot, those without their worker included."""
+        return len(self.leases) - len(self._ended)
+
+    @property
+    def remembered(self) -> int:
+        """Attempts that have ended and are still known."""
+        return len(self._ended)
+
     def add(self, record: TaskRecord, older: TaskRecord | None) -> None:
         """Take in a new attempt; `older` is the one it follows."""
         record.previous = older

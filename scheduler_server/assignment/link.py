@@ -253,6 +253,7 @@ class Link:
         before = record.registration
         record.registration = registration
         record.pool.slots += slots - record.slots
+        self._fleet.slots += slots - record.slots
         record.slots = slots
         record.specializations = self._specializations(registration)
         self._fleet.refresh(record)
@@ -334,6 +335,8 @@ class Link:
             # Leases beyond what the worker still has are over.
             if len(record.leases) > record.occupied:
                 self._outcomes.presumed_over(now, record, len(record.leases) - record.occupied, out)
+        if record.occupied - len(record.leases) != record.counted_background:
+            self._fleet.count_background(record)
         record.queue_depth = sample.queue_depth
         self._vitals.loaded(now, record, load, out)
         if sample.intent is not record.intent:

@@ -82,6 +82,8 @@ class Vitals:
         self.bar(record)
         self._fleet.refresh(record)
         if health is not before:
+            self._fleet.by_health[before] -= 1
+            self._fleet.by_health[health] += 1
             out.append(
                 Published(
                     self._make_event(

@@ -55,6 +55,9 @@ class Fleet:
         self.eligibility = Eligibility()
         self.grants = 0  # leases granted in all: the clock of "least recently used"
         self.scorer_failures = 0
+        self.by_health = dict.fromkeys(Health, 0)  # workers
+        self.slots = 0  # of all workers
+        self.background = 0  # slots taken by what is no lease of ours; see `count_background`
         self.nobody_ages_before = inf  # a lower bound of all band ends, made exact by `aged`
         self.band_ends = np.full(64, inf)  # monotonic second at which the age band changes next, by row
         self.band_ends_view = elements(self.band_ends)
@@ -85,6 +88,8 @@ class Fleet:
         record.row = row
         record.last_used = self._lru_top - _LRU_MAX
         self.records[record.worker_id] = record
+        self.by_health[record.health] += 1
+        self.slots += record.slots
         self._carried.update(name for name, _ in record.registration.labels)
         self._pool_of(record).add(record)
 
@@ -97,7 +102,25 @@ class Fleet:
         self.band_ends_view[record.row] = inf
         self._free_rows.append(record.row)
         record.row = -1
+        self.by_health[record.health] -= 1
+        self.slots -= record.slots
+        self.background -= record.counted_background
+        record.counted_background = 0
         self._forget_empty_pools()
+
+    def count_background(self, record: WorkerRecord) -> None:
+        """Keep `background` true after a worker's occupancy changed by anything but a lease granted or ended.
+
+        Leases change both by one, so placing and ending need not count: slots in use are the leases plus this.
+        """
+        beyond = record.occupied - len(record.leases)
+        self.background += beyond - record.counted_background
+        record.counted_background = beyond
+
+    @property
+    def candidates(self) -> int:
+        """Workers that could be given a task now."""
+        return int(self._bests.candidates.sum())
 
     def reprofile(self, record: WorkerRecord, before: Registration) -> None:
         """Move a worker to the pool of what it now can do; `before` is what it was registered with."""

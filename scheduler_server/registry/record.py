@@ -35,12 +35,12 @@ class WorkerRecord(_Hot):
     """
 
     __slots__ = (
-        "average", "background", "boots", "completed", "connected", "cordoned", "cpu", "degraded_by_load",
-        "depth_area", "depth_departures", "draining", "dropped", "epoch", "failed", "grants_since_sample",
-        "health_score", "heartbeat_interval_s", "heartbeats", "intent", "last_seen", "last_seen_wall", "log_speed",
-        "mean_depth_prior", "memory", "older_in_a_row", "queue_depth", "recent_grants", "registered_at",
-        "registration", "release_at", "release_watched", "sampled_at", "sequence", "specializations", "speed_group",
-        "speed_samples", "timestamp_ms",
+        "average", "background", "boots", "completed", "connected", "cordoned", "counted_background", "cpu",
+        "degraded_by_load", "depth_area", "depth_departures", "draining", "dropped", "epoch", "failed",
+        "grants_since_sample", "health_score", "heartbeat_interval_s", "heartbeats", "intent", "last_seen",
+        "last_seen_wall", "log_speed", "mean_depth_prior", "memory", "older_in_a_row", "queue_depth",
+        "recent_grants", "registered_at", "registration", "release_at", "release_watched", "sampled_at",
+        "sequence", "specializations", "speed_group", "speed_samples", "timestamp_ms",
     )  # fmt: skip
 
     def __init__(self, worker_id: str, registration: Registration, slots: int) -> None:  # noqa: PLR0915 -- one per field
@@ -73,6 +73,7 @@ class WorkerRecord(_Hot):
         self.accounting = Accounting.SAMPLED
         self.leases: dict[str, Any] = {}
         self.background = 0  # what queue_depth counts beyond its running list
+        self.counted_background = 0  # what the fleet's sum holds of it
         self.occupied = 0
         self.occupied_at_sample = 0
         # Sampled accounting; see capacity.py.

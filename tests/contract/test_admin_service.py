@@ -792,7 +792,9 @@ async def test_without_a_state_folder_there_is_no_snapshot_store(server: Server)
 
 
 async def test_a_second_snapshot_at_once_is_refused(keeper: Server) -> None:
-    async with keeper.app.stores.snapshots._busy:
+    snapshots = keeper.app.stores.snapshots
+    assert snapshots is not None
+    async with snapshots._busy:
         told = await refused(keeper.admin.TakeSnapshot(api.TakeSnapshotRequest()))
     assert (told.code, told.reason) == (Code.ABORTED, "SNAPSHOT_IN_PROGRESS")
     await keeper.admin.TakeSnapshot(api.TakeSnapshotRequest())

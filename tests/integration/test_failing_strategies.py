@@ -21,6 +21,7 @@ from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.model.worker import WorkerView
 from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.published import PublishedPredictor
 from scheduler_server.scorer import Scorer
@@ -62,6 +63,11 @@ class TroubledPredictor:
         self._trouble.predicted += 1
         good = self._behind.predict(task)
         return self._fail(good) if self._trouble.on else good
+
+    evicted = 0
+
+    def take_drifts(self) -> list[Drift]:
+        return []
 
     def observe(self, task: Task, duration_ms: float) -> None:
         self._behind.observe(task, duration_ms)

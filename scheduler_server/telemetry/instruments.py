@@ -1,0 +1,319 @@
+"""Every instrument: its name, unit and meaning.
+
+The manual is written from this table, and a test compares it with what a running server exports.
+
+Names are OpenTelemetry's (lower case, dots, the unit apart). What adds up over time is a counter, what adds up over
+servers an up-down counter, the rest a gauge. All of them are observable: they are read from what the server keeps
+anyway, when somebody asks, so a decision pays nothing for them. Labels have closed sets of values: never a task type, a
+tenant or an id.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from math import prod
+
+from scheduler_server.fallback.breaker import BreakerState
+from scheduler_server.model.decision import Cause, Source
+from scheduler_server.model.fleet_event import FleetEventKind
+from scheduler_server.model.outcome import OutcomeStatus
+from scheduler_server.model.refusal import Reason
+from scheduler_server.model.worker import Health
+
+
+class Kind(Enum):
+    """How values are to be understood."""
+
+    COUNTER = "counter"
+    UP_DOWN_COUNTER = "up-down counter"
+    GAUGE = "gauge"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A dimension, and the only values that it has."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One row. `unit` is UCUM's (s, By, 1), in braces where things are counted.
+
+    `absent` tells when there is nothing to export; without it the instrument is always there, with every value of its
+    labels from the start, so that a rate can be taken of the first event.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    labels: tuple[Label, ...] = ()
+    absent: str = ""
+
+    @property
+    def most_series(self) -> int:
+        """More series than this it never has."""
+        return prod(len(label.values) for label in self.labels)
+
+    @property
+    def prometheus(self) -> str:
+        """Its name in Prometheus' text format."""
+        unit = _UNITS.get(self.unit, "")
+        name = self.name.replace(".", "_")
+        return name + (f"_{unit}" if unit else "") + ("_total" if self.kind is Kind.COUNTER else "")
+
+
+_UNITS = {"s": "seconds", "By": "bytes"}
+
+
+def name_of(member: IntEnum) -> str:
+    """How a member of a closed set is called in a label."""
+    return member.name.lower()
+
+
+def _label(name: str, values: Iterable[IntEnum | str]) -> Label:
+    return Label(name, tuple(value if isinstance(value, str) else name_of(value) for value in values))
+
+
+PLACEMENT_REFUSALS = (
+    Reason.NO_FREE_SLOT,
+    Reason.NO_WORKERS,
+    Reason.NO_ELIGIBLE_WORKER_NOW,
+    Reason.NO_CAPABLE_WORKER,
+    Reason.START_BY_PASSED,
+    Reason.INVALID_ARGUMENT,
+)
+"""Why a task that was understood gets no worker. A reason that is missing here counts as `other`."""
+
+OTHER = "other"
+STREAM_KINDS = ("worker", "event_watch")
+STORES = ("journal", "snapshot")
+STORE_STATES = ("ok", "degraded", "unavailable", "disabled")
+BOUNDS = ("p50", "p90")
+DIRECTIONS = ("longer", "shorter")
+MOMENTS = ("before", "after")
+
+_STORE = Label("store", STORES)
+_NO_OUTCOME = "no outcome was judged yet"
+_NO_SNAPSHOT = "there is no snapshot yet"
+
+_COUNTER, _UP_DOWN, _GAUGE = Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.GAUGE
+
+SECTIONS: dict[str, tuple[Instrument, ...]] = {
+    "Server": (
+        Instrument("scheduler.uptime", _GAUGE, "s", "time since this run of the server began"),
+        Instrument(
+            "scheduler.draining", _GAUGE, "1", "1 while the server finishes what is in flight and takes nothing new"
+        ),
+        Instrument("scheduler.policy.revision", _GAUGE, "1", "revision of the policy that decisions name"),
+        Instrument("scheduler.streams", _UP_DOWN, "{stream}", "streams that are open", (_label("kind", STREAM_KINDS),)),
+        Instrument(
+            "scheduler.streams.overflowed",
+            _COUNTER,
+            "{stream}",
+            "workers' streams ended because what they were sent was not read",
+        ),
+        Instrument(
+            "scheduler.events",
+            _COUNTER,
+            "{event}",
+            "events of the fleet and of the scheduler itself, as WatchEvents streams them",
+            (_label("kind", FleetEventKind),),
+        ),
+    ),
+    "Decisions": (
+        Instrument(
+            "scheduler.decisions",
+            _COUNTER,
+            "{decision}",
+            "decisions made: each one a lease",
+            (_label("source", Source), _label("cause", Cause)),
+        ),
+        Instrument(
+            "scheduler.refusals",
+            _COUNTER,
+            "{refusal}",
+            "tasks that got no worker when they were asked for",
+            (_label("reason", [*(reason.value.lower() for reason in PLACEMENT_REFUSALS), OTHER]),),
+        ),
+        Instrument(
+            "scheduler.breaker.state",
+            _GAUGE,
+            "1",
+            "1 for the state that the circuit breaker of all task types is in, 0 for the others",
+            (_label("state", BreakerState),),
+        ),
+        Instrument(
+            "scheduler.breaker.consecutive_failures",
+            _GAUGE,
+            "{failure}",
+            "failures of predictor or scorer in a row, over all task types",
+        ),
+        Instrument(
+            "scheduler.breaker.open_types",
+            _UP_DOWN,
+            "{task_type}",
+            "task types whose own circuit breaker is not closed",
+        ),
+        Instrument(
+            "scheduler.scorer.failures",
+            _COUNTER,
+            "{failure}",
+            "workers left without a score because the scorer failed; each stays placeable in turn",
+        ),
+    ),
+    "Workers and slots": (
+        Instrument("scheduler.workers", _UP_DOWN, "{worker}", "workers known", (_label("health", Health),)),
+        Instrument("scheduler.workers.available", _UP_DOWN, "{worker}", "workers that could be given a task now"),
+        Instrument(
+            "scheduler.workers.pools", _UP_DOWN, "{pool}", "sets of workers that can do the same tasks equally well"
+        ),
+        Instrument("scheduler.slots", _UP_DOWN, "{slot}", "slots of all workers known, healthy or not"),
+        Instrument(
+            "scheduler.slots.used",
+            _UP_DOWN,
+            "{slot}",
+            "slots taken on all workers known: leases, and background work that heartbeats tell of; estimated for"
+            " sampled workers, and more than the slots where a worker took on more",
+        ),
+    ),
+    "Leases and outcomes": (
+        Instrument("scheduler.leases", _UP_DOWN, "{lease}", "leases that hold a slot"),
+        Instrument(
+            "scheduler.leases.orphaned",
+            _UP_DOWN,
+            "{lease}",
+            "leases from before a restart whose worker has not come back",
+        ),
+        Instrument(
+            "scheduler.outcomes",
+            _COUNTER,
+            "{task}",
+            "tasks ended, by how; those of a sampled worker end without a word and are not counted",
+            (_label("status", OutcomeStatus),),
+        ),
+        Instrument(
+            "scheduler.tasks.remembered",
+            _UP_DOWN,
+            "{task}",
+            "tasks that have ended and are still known, for repeated requests and late outcomes",
+        ),
+    ),
+    "Predictions": (
+        Instrument(
+            "scheduler.prediction.judged", _COUNTER, "{outcome}", "outcomes that predictions were compared with, ever"
+        ),
+        Instrument(
+            "scheduler.prediction.within_25_percent",
+            _GAUGE,
+            "1",
+            "share of the last 1,000 outcomes whose duration was predicted to within 25 %",
+            absent=_NO_OUTCOME,
+        ),
+        Instrument(
+            "scheduler.prediction.within_factor_2",
+            _GAUGE,
+            "1",
+            "share of the last 1,000 outcomes whose duration was predicted to within a factor of two",
+            absent=_NO_OUTCOME,
+        ),
+        Instrument(
+            "scheduler.prediction.median_relative_error",
+            _GAUGE,
+            "1",
+            "median error of the last 1,000 predictions, relative to what they took, without sign: 0.1 is 10 %",
+            absent=_NO_OUTCOME,
+        ),
+        Instrument(
+            "scheduler.prediction.mean_relative_bias",
+            _GAUGE,
+            "1",
+            "mean error of the last 1,000 predictions, relative to what they took: above 0, predictions are too long",
+            absent=_NO_OUTCOME,
+        ),
+        Instrument(
+            "scheduler.prediction.coverage",
+            _GAUGE,
+            "1",
+            "share of the last 1,000 outcomes that took no longer than the predicted bound; 0.5 and 0.9 are right",
+            (_label("bound", BOUNDS),),
+            absent=_NO_OUTCOME,
+        ),
+        Instrument(
+            "scheduler.prediction.untrusted_types",
+            _UP_DOWN,
+            "{task_type}",
+            "task types placed by counts, because their predictions are too poor",
+        ),
+        Instrument(
+            "scheduler.prediction.keys",
+            _UP_DOWN,
+            "{key}",
+            "keys that the predictor has learned something for",
+            absent="the predictor does not say",
+        ),
+        Instrument(
+            "scheduler.prediction.evictions",
+            _COUNTER,
+            "{key}",
+            "keys that the predictor has forgotten for want of room",
+        ),
+        Instrument(
+            "scheduler.prediction.drifts",
+            _COUNTER,
+            "{drift}",
+            "times that the durations of a key had changed and were learned anew",
+            (_label("direction", DIRECTIONS),),
+        ),
+        Instrument(
+            "scheduler.prediction.latest_drift",
+            _GAUGE,
+            "s",
+            "predicted duration of a key before and after the latest drift",
+            (_label("when", MOMENTS),),
+            absent="no drift was detected yet",
+        ),
+        Instrument(
+            "scheduler.prediction.learn_failures",
+            _COUNTER,
+            "{outcome}",
+            "outcomes that taught nothing because the predictor failed",
+        ),
+    ),
+    "Stores": (
+        Instrument(
+            "scheduler.store.state",
+            _GAUGE,
+            "1",
+            "1 for the state that a store is in, 0 for the others; GetStatus says why",
+            (_STORE, _label("state", STORE_STATES)),
+        ),
+        Instrument("scheduler.store.written", _COUNTER, "{entry}", "entries written since the start", (_STORE,)),
+        Instrument(
+            "scheduler.store.dropped",
+            _COUNTER,
+            "{entry}",
+            "entries lost since the start: no room, or not to be encoded or decoded",
+            (_STORE,),
+        ),
+        Instrument("scheduler.store.pending", _UP_DOWN, "{entry}", "entries that wait to be written", (_STORE,)),
+        Instrument(
+            "scheduler.store.consecutive_failures",
+            _GAUGE,
+            "{failure}",
+            "failures in a row; 0 while the store works",
+            (_STORE,),
+        ),
+        Instrument(
+            "scheduler.snapshot.age", _GAUGE, "s", "age of the newest snapshot that is known", absent=_NO_SNAPSHOT
+        ),
+        Instrument(
+            "scheduler.snapshot.records", _UP_DOWN, "{record}", "records in the newest snapshot", absent=_NO_SNAPSHOT
+        ),
+        Instrument("scheduler.snapshot.size", _UP_DOWN, "By", "size of the newest snapshot", absent=_NO_SNAPSHOT),
+    ),
+}
+
+INSTRUMENTS: tuple[Instrument, ...] = tuple(row for rows in SECTIONS.values() for row in rows)

@@ -1,0 +1,319 @@
+"""Metrics of real servers: the table against what is exported, figures against GetStatus, the process from outside."""
+
+import asyncio
+import re
+import shutil
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from scheduler_api.v1 import admin_service_pb2 as admin_api
+from scheduler_api.v1 import admin_service_pb2_grpc, task_pb2
+from scheduler_api.v1 import schedule_service_pb2 as api
+from scheduler_server.app import App, StartError
+from scheduler_server.predictor.settings import PredictorSettings
+from scheduler_server.rpc.server import ServerSettings
+from scheduler_server.settings import Settings, StorageSettings
+from scheduler_server.telemetry.instruments import INSTRUMENTS, Kind
+from scheduler_server.telemetry.settings import MetricsSettings
+from tests.contract.server import DEADLINE_S, Clock, Running, running
+from tests.integration.processes import House, Server, eventually, flags, free_port, nap, serve_command, until
+
+Samples = dict[str, float]
+METRICS = "scheduler-server: metrics on "
+ANY_PORT = MetricsSettings(listen="127.0.0.1:0")
+
+
+def fetch(url: str) -> str:
+    """GET, with a deadline. To be called in a thread: the server may be in this process."""
+    with urllib.request.urlopen(url, timeout=DEADLINE_S) as response:  # noqa: S310 -- the server of this test
+        assert response.status == 200
+        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        text: str = response.read().decode()
+        return text
+
+
+async def scrape(url: str) -> str:
+    return await asyncio.to_thread(fetch, url)
+
+
+def samples(text: str) -> Samples:
+    """Values by name and labels, as they stand in the text."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+    return found
+
+
+def url_of(server: Server) -> str:
+    [line] = [line for line in server.lines if line.startswith(METRICS)]
+    return line.removeprefix(METRICS)
+
+
+@pytest.fixture
+async def measured(tmp_path: Path) -> AsyncIterator[Running]:
+    """A server that keeps what it knows, and says what it measures."""
+    configured = Settings(
+        server=ServerSettings(listen="127.0.0.1:0"),
+        storage=StorageSettings(state_folder=str(tmp_path / "state")),
+        metrics=ANY_PORT,
+        predictor=PredictorSettings(strategy="adaptive"),
+    )
+    async with running(configured) as server:
+        yield server
+
+
+async def lived(server: Running) -> None:
+    """Something of everything that an instrument may wait for: a worker, outcomes, a drift, a snapshot."""
+    stream = await server.worker("w", registration=None)
+    for number in range(60):
+        decided = await server.assign(f"t{number}", task_type="resize")
+        await server.report(decided.decision.lease_id, duration={"seconds": 3 if number < 40 else 60})
+        server.forward(1.0)
+        await stream.beat()
+    admin = admin_service_pb2_grpc.AdminServiceStub(server.channel)
+    await admin.TakeSnapshot(admin_api.TakeSnapshotRequest(), timeout=DEADLINE_S)
+
+
+# ---------------------------------------------------------------------- the table
+
+
+async def test_what_is_exported_is_the_table_and_nothing_else(measured: Running) -> None:
+    await lived(measured)
+    families = {
+        family.name: family for family in text_string_to_metric_families(await scrape(measured.app.metrics_url))
+    }
+    del families["target_info"]
+    for row in INSTRUMENTS:
+        family = families.pop(row.prometheus.removesuffix("_total"), None)
+        assert family is not None, f"{row.name} is in the table and not exported"
+        assert family.type == ("counter" if row.kind is Kind.COUNTER else "gauge"), row.name
+        assert family.documentation == row.meaning
+        for label in row.labels:
+            seen = {sample.labels[label.name] for sample in family.samples}
+            assert seen == set(label.values), f"{row.name}: {label.name}"
+        for sample in family.samples:
+            assert sample.name == row.prometheus
+            assert set(sample.labels) == {label.name for label in row.labels}, row.name
+        assert len(family.samples) <= row.most_series
+    assert not families, "exported and not in the table"
+
+
+async def test_no_label_carries_what_a_caller_has_named(measured: Running) -> None:
+    await measured.worker("worker-zebra")
+    await measured.assign("task-zebra", task_type="type-zebra", tenant="tenant-zebra", category="category-zebra")
+    assert "zebra" not in await scrape(measured.app.metrics_url)
+
+
+async def test_promtool_has_nothing_to_say_against_it(measured: Running) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed; Debian's prometheus has it")
+    await lived(measured)
+    text = await scrape(measured.app.metrics_url)
+    command = [promtool, "check", "metrics"]
+    check = await asyncio.to_thread(
+        subprocess.run, command, input=text, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (check.returncode, check.stdout + check.stderr) == (0, "")
+
+
+# ---------------------------------------------------------------------- against GetStatus
+
+
+async def test_the_figures_are_those_of_the_status(measured: Running) -> None:
+    clock = measured.clock
+    for number in range(4):
+        await measured.worker(f"w{number}", cpu_usage=0.95 if number == 1 else 0.1, memory_usage=0.95)
+    leaving = await measured.sdk_worker("w4", slots=3)
+    for number in range(5):
+        decided = await measured.assign(f"t{number}")
+        if number % 2:
+            await measured.report(decided.decision.lease_id, duration={"seconds": number})
+    await measured.refuse("t9", required_capabilities=["nobody has it"])
+    await leaving.lose()
+    await measured.gone("w4")
+    admin = admin_service_pb2_grpc.AdminServiceStub(measured.channel)
+    status = await admin.GetStatus(admin_api.GetStatusRequest(), timeout=DEADLINE_S)
+    got = samples(await scrape(measured.app.metrics_url))
+    for health in ("healthy", "degraded", "unhealthy"):
+        assert got[f'scheduler_workers{{health="{health}"}}'] == getattr(status.workers, health)
+    assert got["scheduler_leases"] == status.leases == 3
+    for each in status.decisions:
+        source = task_source(each.source)
+        cause = cause_of(each.cause)
+        assert got[f'scheduler_decisions_total{{cause="{cause}",source="{source}"}}'] == each.count
+    assert got['scheduler_streams{kind="worker"}'] == status.streams.workers == 4
+    assert got['scheduler_refusals_total{reason="no_capable_worker"}'] == 1
+    assert got["scheduler_uptime_seconds"] == clock.monotonic - measured.core.started.monotonic
+    for store in status.stores:
+        state = admin_api.StoreState.Name(store.state).removeprefix("STORE_STATE_").lower()
+        assert got[f'scheduler_store_state{{state="{state}",store="{store.name}"}}'] == 1
+    assert f'service_instance_id="{status.server_incarnation}"' in await scrape(measured.app.metrics_url)
+
+
+def task_source(number: int) -> str:
+    from scheduler_api.v1 import decision_pb2
+
+    return decision_pb2.DecisionSource.Name(number).removeprefix("DECISION_SOURCE_").lower()  # type: ignore[arg-type]
+
+
+def cause_of(number: int) -> str:
+    from scheduler_api.v1 import decision_pb2
+
+    return decision_pb2.DecisionCause.Name(number).removeprefix("DECISION_CAUSE_").lower()  # type: ignore[arg-type]
+
+
+async def test_a_server_without_a_folder_says_that_nothing_survives() -> None:
+    async with running(
+        Settings(
+            server=ServerSettings(listen="127.0.0.1:0"), storage=StorageSettings(state_folder=""), metrics=ANY_PORT
+        )
+    ) as server:
+        got = samples(await scrape(server.app.metrics_url))
+    assert got['scheduler_store_state{state="disabled",store="snapshot"}'] == 1
+    assert "scheduler_snapshot_age_seconds" not in got
+
+
+# ---------------------------------------------------------------------- beside the work
+
+
+async def test_scrapes_beside_assigns_neither_fail_nor_fall_behind(measured: Running) -> None:
+    done = 0
+
+    async def work(lane: int) -> None:
+        nonlocal done
+        for number in range(150):
+            task = task_pb2.Task(task_id=f"{lane}-{number}", task_type=f"type{number % 7}")
+            decided = await measured.stub.Assign(api.AssignRequest(task=task), timeout=DEADLINE_S)
+            await measured.report(decided.decision.lease_id, duration={"seconds": 1 + number % 3})
+            done += 1
+
+    async def come_and_go(lane: int) -> None:
+        number = 0
+        while done < 450:
+            number += 1
+            stream = await measured.worker(f"passing-{lane}-{number}", queue_depth=number % 3)
+            await stream.lose()
+
+    for number in range(4):
+        await measured.worker(f"w{number}")
+    lanes = [asyncio.create_task(work(lane)) for lane in range(3)]
+    passing = [asyncio.create_task(come_and_go(lane)) for lane in range(2)]
+    last: Samples = {}
+    while not all(lane.done() for lane in lanes):
+        got = samples(await scrape(measured.app.metrics_url))
+        decided = sum(value for name, value in got.items() if name.startswith("scheduler_decisions_total"))
+        for name, value in last.items():
+            if name.partition("{")[0].endswith("_total"):
+                assert got[name] >= value, f"{name} went back"
+        assert decided <= 450
+        last = got
+    await asyncio.gather(*lanes, *passing)
+
+    async def all_told() -> bool:
+        got = samples(await scrape(measured.app.metrics_url))
+        decided = sum(value for name, value in got.items() if name.startswith("scheduler_decisions_total"))
+        return (decided, got['scheduler_outcomes_total{status="succeeded"}']) == (450, 450)
+
+    await eventually(all_told, "every decision and outcome is counted")
+
+
+async def test_a_server_that_goes_down_says_so_until_it_is_gone() -> None:
+    app = App(
+        Settings(
+            server=ServerSettings(listen="127.0.0.1:0"), storage=StorageSettings(state_folder=""), metrics=ANY_PORT
+        ),
+        now=Clock(),
+    )
+    await app.start()
+    assert samples(await scrape(app.metrics_url))["scheduler_draining"] == 0
+    app.calls.draining = True
+
+    async def told() -> bool:
+        return samples(await scrape(app.metrics_url))["scheduler_draining"] == 1
+
+    await eventually(told, "it drains")
+    await app.stop(0.0)
+    with pytest.raises(urllib.error.URLError):
+        await scrape(app.metrics_url)
+
+
+async def test_a_start_that_fails_leaves_no_port_open(tmp_path: Path) -> None:
+    port = free_port()
+    async with running() as other:
+        taken = other.app.address
+        app = App(
+            Settings(
+                server=ServerSettings(listen=taken),
+                storage=StorageSettings(state_folder=str(tmp_path / "state")),
+                metrics=MetricsSettings(listen=f"127.0.0.1:{port}"),
+            )
+        )
+        with pytest.raises(StartError, match=r"server\.listen"):
+            await app.start()
+    with pytest.raises(urllib.error.URLError):
+        await scrape(f"http://127.0.0.1:{port}/metrics")
+
+
+# ---------------------------------------------------------------------- the process
+
+
+async def test_a_server_process_tells_its_address_and_serves_a_worker_and_a_scraper(house: House) -> None:
+    server = await house.server(metrics_listen="127.0.0.1:0")
+    await until(lambda: any(line.startswith(METRICS) for line in server.lines), "it tells where")
+    url = url_of(server)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/metrics", url)
+    assert any(f"metrics on {url}" in line for line in server.errors)
+    await house.workers(server, "a")
+    task = nap("one", 0.01)
+    await server.hand_over(task)
+    await server.finished(task)
+
+    async def told() -> bool:
+        got = samples(await scrape(url))
+        return got['scheduler_outcomes_total{status="succeeded"}'] == got["scheduler_prediction_judged_total"] == 1
+
+    await eventually(told, "the outcome is counted")
+    assert await server.terminate() == 0
+    assert not [line for line in server.errors if " ERROR " in line or "Traceback" in line]
+
+
+async def test_without_the_setting_there_is_no_endpoint(house: House) -> None:
+    server = await house.server()
+    assert not [line for line in server.lines + server.errors if "metrics" in line]
+    assert await server.terminate() == 0
+    assert not [line for line in server.lines if line.startswith(METRICS)]
+
+
+@pytest.mark.parametrize("listen", ["taken", "203.0.113.1:9464"], ids=["port taken", "address not ours"])
+async def test_an_address_that_cannot_be_is_one_line_and_exit_code_2(house: House, listen: str) -> None:
+    first = await house.server(metrics_listen="127.0.0.1:0")
+    await until(lambda: any(line.startswith(METRICS) for line in first.lines), "it tells where")
+    if listen == "taken":
+        listen = url_of(first).removeprefix("http://").removesuffix("/metrics")
+    words = {"server_listen": "127.0.0.1:0", "storage_state_folder": house.folder / "other", "metrics_listen": listen}
+    second = house.child(serve_command(*flags(words)))
+    assert await second.ended() == 2
+    assert second.errors[-1:] == [
+        f"scheduler-server: metrics.listen: cannot listen on {listen}: the port is taken, or the address is not ours"
+    ]
+    assert not [line for line in second.errors if "Traceback" in line]
+    assert samples(await scrape(url_of(first)))["scheduler_draining"] == 0, "the first one is unharmed"
+    first.signal(signal.SIGTERM)
+    assert await first.ended() == 0
+
+
+async def test_an_address_that_is_none_is_told_before_anything_is_started(house: House) -> None:
+    child = house.child(serve_command(*flags({"metrics_listen": "9464"})))
+    assert await child.ended() == 2
+    assert child.errors == [line for line in child.errors if "metrics.listen" in line]
+    assert len(child.errors) == 1
