@@ -1,9 +1,11 @@
 """Python's garbage collector, kept off the path.
 
-What the server makes is freed by reference counts; cycles are rare (a failed call's exception and its frames). But the
-collector looks at every object that lives, and a full collection beside 100,000 workers stops everything for 50 ms and
-more. So what is there at start is frozen, the young generations are collected in small steps as before, and the oldest
-only when nobody has asked for anything for a moment, or, on a server that is never idle, once an hour.
+What the server makes is freed by reference counts. What is not comes from the transport: each call of grpc.aio leaves a
+cycle of five objects behind (a closure of its dispatch), an aborted one about fifty (its exception and frames), so the
+collector cannot be switched off. But it looks at every object that lives, and a full collection beside 100,000 workers
+stops everything for 50 ms and more. So what is there at start is frozen, the young generations are collected in small
+steps as before, and the oldest only when nobody has asked for anything for a moment, or, on a server that is never
+idle, once an hour.
 """
 
 import asyncio
