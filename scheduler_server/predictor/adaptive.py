@@ -6,8 +6,11 @@ durations (densest.py). The share of them, recent ones first, that a point is ne
 
 What the keys say is mixed from coarse to fine. A key's own word counts n / (n + 0.5) after n outcomes, times the gate
 of its depth: the odds, learned per type, that keys so fine predict better than coarser ones. The densest windows of the
-keys that count are the candidates; the one with the largest share in the mixture is the prediction. That is context-tree
-weighting (Willems, Shtarkov and Tjalkens 1995) with the loss that predictions are judged by.
+keys that count are the candidates; the one with the largest share in the mixture is the prediction. That is
+context-tree weighting (Willems, Shtarkov and Tjalkens 1995) with the loss that predictions are judged by.
+
+Durations that trend, or scatter without a peak, are served better by a moving average, a fast or a slow one. Both stand
+by, and per type the way that came near most often of late is taken.
 
 Which aspects are worth a key is found out per type (facet.py). P50 and P90 are the point plus so many spreads, moved
 online per type and for all types so that they hold as often as they should (Gibbs and Candes 2021).
@@ -23,10 +26,11 @@ from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor import adaptive_records as records
 from scheduler_server.predictor.cold import ColdStart
-from scheduler_server.predictor.densest import BINS, bin_of
+from scheduler_server.predictor.densest import BINS, LEAST_LOG, bin_of
 from scheduler_server.predictor.drift import Drift, Drifts
+from scheduler_server.predictor.key_table import KeyTable
 from scheduler_server.predictor.kind import START_P90, Kind
-from scheduler_server.predictor.known import ANY_TYPE, DOUBT, LEAST_SPREAD, TYPE, WHO, Key, Known
+from scheduler_server.predictor.known import ANY_TYPE, DOUBT, LEAST_SPREAD, TYPE, WHO, Key, Known, point_of
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
 
 _BACK_OFF = 0.5
@@ -40,25 +44,43 @@ else is possible; with this, one surprise costs it as much as two and a half suc
 _NEGLIGIBLE = 0.03
 """Weight of the coarser keys below which they are not asked."""
 
-_GROWN, _SELDOM = 16, 4
-"""A type with so many outcomes does without the keys of any type, and teaches them one outcome in so many: they serve
-types that are new."""
+_LEAN = 0.5 * log(1.0 / (1.25 * 0.75))
+"""By how much the middle of what a point is within 25 % of lies below it, in ln ms: a mean is the best point when it
+leans back by so much."""
+
+_NO_POINTS = (0.0, 0.0, 0.0)
+
+_STALE = 8
+"""Outcomes judged by one prediction before it is made anew. Of a thousand tasks predicted at once, each outcome would
+otherwise push the quantiles in the same direction."""
+
+_MOST_PATHS = 16_384
+"""Ways remembered; the one opened longest ago goes first. One costs a kilobyte, and to find it again, 5 us."""
+
+_GROWN = 16
+"""Outcomes after which a type is no longer in a hurry."""
+
+_SELDOM, _OFTEN = 8, 4
+"""A grown type teaches the keys of any type, which serve types that are new, one outcome in eight, and weighs its own
+depths one outcome in four: what is saved is a third of the time, what is lost is nothing that shows on any trace."""
 
 _USUAL_RATE = 0.02
 """Weight of the newest outcome in what is usual for any task: fifty outcomes."""
 
-_TRIES = 8
-"""Keys looked at for one eviction: two are enough on average, and without a bound it would not be O(1)."""
+_LONGEST_LOG = log(LONGEST_MS) - 1e-12  # what `exp` makes of it is not above a year
 
 
 class _Path:
     """From a task to the keys that it is known by, and the prediction that they made last.
 
-    `known[i]` is what is known under `keys[i]`, or None while nothing is. `asked` is the coarsest key if it had a say in
-    the prediction, which holds as long as `stamp` is the sum of the versions of the type and of that key.
+    `known[i]` is what is known under `keys[i]`, or None while nothing is. `points` are those of all ways to a point.
+    `asked` is the coarsest key if it had a say in the prediction, which holds as long as `stamp` is the sum of the
+    versions of the type and of that key.
     """
 
-    __slots__ = ("asked", "epochs", "keys", "kind", "known", "noticed", "prediction", "stamp")
+    __slots__ = (
+        "asked", "epochs", "judged", "keys", "kind", "known", "noticed", "points", "prediction", "stamp",
+    )  # fmt: skip
 
     def __init__(self, kind: Kind, epochs: int, keys: list[tuple[int, Key]], known: list[Known | None]) -> None:
         self.kind = kind
@@ -68,6 +90,8 @@ class _Path:
         self.noticed = False
         self.asked: Known | None = None
         self.stamp = -1
+        self.judged = _STALE
+        self.points = _NO_POINTS
         self.prediction: Prediction | None = None
 
 
@@ -81,10 +105,10 @@ class AdaptivePredictor:
 
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
-        self._known: OrderedDict[Key, Known] = OrderedDict()  # in the order in which eviction looks at them
+        self._known = KeyTable(settings.max_keys)
         self._kinds: dict[str, Kind] = {}
         self._all = Kind(None, 0.0, START_P90)
-        self._paths: OrderedDict[Any, _Path] = OrderedDict()  # a cache: nothing depends on what is in it
+        self._paths: OrderedDict[Any, _Path] = OrderedDict()  # a cache: what is not in it is found anew
         self._cold = ColdStart(settings, self.name)
         self._drifts = Drifts()
         self.evicted = 0
@@ -100,7 +124,7 @@ class AdaptivePredictor:
         asked = path.asked
         if path.stamp == (path.kind.version if asked is None else path.kind.version + asked.version):
             return path.prediction  # type: ignore[return-value]  # there is one wherever there is a stamp
-        return self._compute(path)
+        return self._compute(path) or self._cold.estimate(task, self._known.get(self._root(task)))
 
     def _root(self, task: Task) -> Key:
         plan = self._all.plan
@@ -116,26 +140,24 @@ class AdaptivePredictor:
         signature = (task.task_type, task.tenant, task.user, task.resources, task.features, task.attributes)
         before = paths.pop(signature, None)
         if before is not None and before.kind is kind:
-            path.noticed = before.noticed
-        elif len(paths) >= self._settings.max_keys:
+            path.noticed, path.prediction, path.points = before.noticed, before.prediction, before.points
+            path.judged = before.judged
+        elif len(paths) >= _MOST_PATHS:
             paths.popitem(last=False)
         paths[signature] = path
         return path
 
-    def _compute(self, path: _Path) -> Prediction:
-        """Mix what the keys say, fine to coarse, until what is left to say has no weight."""
-        kind, known = path.kind, path.known
-        gates = kind.gates
+    def _mix(self, path: _Path) -> list[tuple[Known, float]]:
+        """What is known under the keys of a path with its weight, fine to coarse, until nothing is left to say."""
+        known, gates = path.known, path.kind.gates
         left = 1.0
         mixed: list[tuple[Known, float]] = []
-        asked = None
-        complete = True
+        path.asked = None
         for place in range(len(known) - 1, -1, -1):
             each = known[place]
             if each is None or each.dead:
                 each = known[place] = self._known.get(path.keys[place][1])
                 if each is None:
-                    complete = complete and place > 0  # any other comes with an outcome of the type
                     continue
             if place:
                 count = each.outcomes
@@ -144,9 +166,16 @@ class AdaptivePredictor:
                 left -= weight
                 if left < _NEGLIGIBLE:
                     break
-            else:
-                asked = each
+            elif mixed:
+                path.asked = each
                 mixed.append((each, left))
+        return mixed
+
+    def _compute(self, path: _Path) -> Prediction | None:
+        """Predict from what the keys say; None where only keys of any type say something."""
+        mixed = self._mix(path)
+        if not mixed:
+            return None
         best = most = spread = mean_ms = total = 0.0
         chosen = heaviest = mixed[0][0]
         for candidate, weight in mixed:
@@ -165,22 +194,40 @@ class AdaptivePredictor:
             mean_ms += weight * candidate.mean_ms
             total += weight
         spread /= total
-        if spread < LEAST_SPREAD:
+        if spread < LEAST_SPREAD:  # noqa: PLR1730 -- a call would cost more than all of this
             spread = LEAST_SPREAD
-        point = exp(chosen.point)
-        p50 = min(LONGEST_MS, point * exp(kind.p50_at * spread))
-        p90 = min(LONGEST_MS, point * exp(kind.p90_at * spread))
+        kind = path.kind
+        points = (point_of(chosen.low, chosen.high, chosen.centre), heaviest.fast - _LEAN, heaviest.slow - _LEAN)
+        point = points[kind.way]
+        p50 = point + kind.p50_at * spread
+        p90 = point + kind.p90_at * spread
+        if p90 < p50:  # noqa: PLR1730 -- likewise
+            p90 = p50
+        if not (p50 > LEAST_LOG and LEAST_LOG < point < _LONGEST_LOG and p90 < _LONGEST_LOG):
+            point, p50, p90 = (min(_LONGEST_LOG, max(LEAST_LOG, each)) for each in (point, p50, p90))
         count = heaviest.outcomes
         prediction: Prediction = make(
             Prediction,
             (
-                point, mean_ms / total, p50, p90 if p90 > p50 else p50, best / total * count / (count + 2.0), count,
-                heaviest.label, self.name, None,
+                exp(point),
+                mean_ms / total,
+                exp(p50),
+                exp(p90),
+                best / total * count / (count + 2.0),
+                count,
+                heaviest.label or heaviest.named(),
+                self.name,
+                None,
             ),
-        )  # fmt: skip
+        )
         path.prediction = prediction
-        path.asked = asked
-        path.stamp = (kind.version if asked is None else kind.version + asked.version) if complete else -1
+        path.judged = 0
+        path.points = points
+        asked = path.asked
+        if asked is not None:
+            path.stamp = kind.version + asked.version
+        else:  # where the coarsest key would have a say, but is not there yet, it may come without the type's doing
+            path.stamp = kind.version if mixed[-1][0].depth != TYPE or path.known[0] is not None else -1
         return prediction
 
     def observe(self, task: Task, duration_ms: float) -> None:
@@ -188,50 +235,24 @@ class AdaptivePredictor:
         if not 0.0 < duration_ms <= LONGEST_MS:
             raise ValueError(f"a duration must be above 0 ms and at most a year (got {duration_ms!r})")
         log_ms = log(duration_ms)
-        newest = bin_of(log_ms)
+        if log_ms < LEAST_LOG:  # noqa: PLR1730 -- likewise
+            log_ms = LEAST_LOG
         everybody, cold = self._all, self._cold
-        if task.category or task.hints is not None:
-            cold.learn(task, log_ms)
         kind = self._kinds.get(task.task_type)
         if kind is None:
             kind = self._meet(task, duration_ms)
+        if task.category or task.hints is not None:
+            cold.learn(task, log_ms)
         path = self._paths.get((task.task_type, task.tenant, task.user, task.resources, task.features, task.attributes))
-        prediction = None if path is None else path.prediction
         if path is None or not path.noticed or path.kind is not kind or path.epochs != kind.epoch + everybody.epoch:
             path = self._notice(task, kind, path)
-        if prediction is not None:
-            kind.calibrate(duration_ms, prediction, everybody)
-        window = newest - BINS // 2 + 1  # of the point nearest to it
-        coarse = 0.0
-        drifted = coarser = None
-        known = path.known
-        place = -1
-        for depth, key in path.keys:
-            place += 1
-            each = known[place]
-            if each is None or each.dead:
-                each = self._known.get(key) or self._create(key, depth, kind, coarser)
-                known[place] = each
-            coarser = each
-            count = each.outcomes
-            if depth == ANY_TYPE and kind.outcomes >= _GROWN and kind.outcomes % _SELDOM:
-                continue
-            if count:
-                at = window - each.base
-                counts = each.counts
-                own = _CHANCE + (counts[at] / each.total if 0 <= at < len(counts) else 0.0)
-                if not coarse:
-                    coarse = own
-                else:
-                    trust = count / (count + _BACK_OFF)
-                    if depth >= WHO:
-                        gate = kind.gates[depth]
-                        kind.weigh(depth, trust * log(own / coarse), everybody)
-                        trust *= gate
-                    coarse += trust * (own - coarse)
-            change = each.learn(newest, log_ms, duration_ms)
-            if change is not None and drifted is None and depth >= TYPE:
-                drifted = each, change
+        path.judged += 1
+        if path.judged > _STALE:
+            self._compute(path)
+        if path.prediction is not None:
+            kind.choose(log_ms, path.points, everybody)
+            kind.calibrate(duration_ms, path.prediction, everybody)
+        self._teach(path, log_ms, duration_ms)
         kind.version += 1
         kind.outcomes = count = kind.outcomes + 1
         if not count & (count - 1):
@@ -241,9 +262,48 @@ class AdaptivePredictor:
         everybody.outcomes = count
         if not count & (count - 1):
             everybody.replan()
+
+    def _teach(self, path: _Path, log_ms: float, duration_ms: float) -> None:
+        """Teach the keys of a path an outcome, and its type how well they knew it, coarse to fine."""
+        kind, known = path.kind, path.known
+        newest = bin_of(log_ms)
+        window = newest - BINS // 2 + 1  # of the point nearest to it
+        before = kind.outcomes
+        weighing = before < _GROWN or not before % _OFTEN
+        coarse = 0.0
+        drifted = coarser = None
+        place = -1
+        for depth, key in path.keys:
+            place += 1
+            if depth == ANY_TYPE and before >= _GROWN and before % _SELDOM:
+                continue
+            each = known[place]
+            if each is None or each.dead:
+                each = self._known.get(key) or self._create(key, depth, kind, coarser)
+                known[place] = each
+            coarser = each
+            count = each.outcomes
+            if count and weighing:
+                at = window - each.base
+                counts = each.counts
+                own = _CHANCE + (counts[at] / each.total if 0 <= at < len(counts) else 0.0)
+                if not coarse:
+                    coarse = own
+                else:
+                    trust = count / (count + _BACK_OFF)
+                    if depth >= WHO:
+                        gate = kind.gates[depth]
+                        kind.weigh(depth, trust * log(own / coarse), self._all)
+                        trust *= gate
+                    coarse += trust * (own - coarse)
+            change = each.learn(newest, log_ms, duration_ms)
+            if count == 1:
+                self._known.seen_again(key)
+            elif change is not None and drifted is None and depth >= TYPE:
+                drifted = each, change
         if drifted is not None:
-            each, (before, forgotten) = drifted
-            self._drifts.report(each.label, exp(before), exp(each.point), forgotten)
+            each, (point, forgotten) = drifted
+            self._drifts.report(each.named(), exp(point), exp(point_of(each.low, each.high, each.centre)), forgotten)
 
     def _meet(self, task: Task, duration_ms: float) -> Kind:
         """Begin to learn a type."""
@@ -256,45 +316,33 @@ class AdaptivePredictor:
     def _notice(self, task: Task, kind: Kind, path: _Path | None) -> _Path:
         """Look at a task whose like has not ended before, or whose keys have become others."""
         if path is None or not path.noticed or path.kind is not kind:
-            for each in (kind, self._all):
-                each.notice(task)
-                each.replan()
-        path = self._open(task, kind)
+            kind.notice(task)
+            self._all.notice(task)
+        if path is None or path.kind is not kind or path.epochs != kind.epoch + self._all.epoch:
+            path = self._open(task, kind)
         path.noticed = True
         return path
 
     def _create(self, key: Key, depth: int, kind: Kind, coarser: Known | None) -> Known:
-        while len(self._known) >= self._settings.max_keys:
-            self._evict()
-        found = self._known[key] = Known(
-            key, depth, kind if depth >= TYPE else self._all, DOUBT if coarser is None else coarser.spread
-        )
+        self._make_room()
+        found = Known(key, depth, kind if depth >= TYPE else self._all, DOUBT if coarser is None else coarser.spread)
+        self._known.put(key, found)
         return found
 
-    def _evict(self) -> None:
-        """Let the first key go that has earned nothing since it was looked at last; halve what the others earned."""
-        known = self._known
-        for _ in range(_TRIES):
-            key, each = known.popitem(last=False)
-            if not each.credit:
-                break
-            each.credit >>= 1
-            known[key] = each
-        else:
-            key, each = known.popitem(last=False)
-        each.dead = True
-        each.version += 1
-        kind = each.kind
-        if each.depth == TYPE and self._kinds.get(kind.name or "") is kind:
-            del self._kinds[kind.name or ""]
+    def _make_room(self) -> None:
+        """Let a key go if there are as many as there may be; with the key of a type goes all else about the type."""
+        gone = self._known.evict()
+        if gone is None:
+            return
+        gone.dead = True
+        gone.version += 1
+        kind = gone.kind
+        name = kind.name
+        if gone.depth == TYPE and name is not None and self._kinds.get(name) is kind:
+            del self._kinds[name]
             kind.epoch += 1
         kind.version += 1
         self.evicted += 1
-
-    @property
-    def keys(self) -> int:
-        """How many keys it has learned something for."""
-        return len(self._known)
 
     def take_drifts(self) -> list[Drift]:
         """What has drifted since the last call, oldest first; at most 256."""
@@ -302,6 +350,8 @@ class AdaptivePredictor:
 
     def state(self) -> Iterator[dict[str, Any]]:
         """A record of what is usual, one per hint, type and key."""
+        if not self._cold.outcomes:
+            return
         yield records.cold_record(self._cold)
         yield records.kind_record(self._all)
         yield from self._cold.records()
@@ -309,10 +359,7 @@ class AdaptivePredictor:
             kind = self._kinds.get(name)
             if kind is not None:  # it may go while a snapshot is being written
                 yield records.kind_record(kind)
-        for key in list(self._known):
-            known = self._known.get(key)
-            if known is not None:
-                yield records.known_record(known)
+        yield from map(records.known_record, self._known.snapshot())
 
     def restore(self, record: dict[str, Any]) -> None:
         """Take one record back."""
@@ -336,10 +383,10 @@ class AdaptivePredictor:
         name = key[0]
         kind = self._all if name is None else self._kinds.get(name) or Kind(name)
         known = records.known_from(record, kind, key, depth)
-        if key not in self._known and len(self._known) >= self._settings.max_keys:
-            self._evict()
+        if self._known.get(key) is None:
+            self._make_room()
         if name is not None:
             self._kinds[name] = kind
-        self._known[key] = known
+        self._known.put(key, known)
         kind.version += 1
         kind.epoch += 1

@@ -5,19 +5,22 @@ before anything is changed: a record is taken back whole, or refused.
 """
 
 from array import array
+from collections.abc import Sequence
 from math import isfinite
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from scheduler_server.predictor.cold import ColdStart, HintKey
 from scheduler_server.predictor.densest import LEAST_LOG, MOST, MOST_LOG, bin_of
-from scheduler_server.predictor.facet import Facet
-from scheduler_server.predictor.kind import MOST_SPREADS, Kind, Plan
+from scheduler_server.predictor.facet import MOST_DIGITS, Facet
+from scheduler_server.predictor.kind import DENSEST, FAST, MOST_SPREADS, NO_GATES, SLOW, Kind, Plan, Values
 from scheduler_server.predictor.known import ANY_TYPE, DETAILS, RESOURCES, TYPE, WHO, Key, Known
 from scheduler_server.predictor.settings import LONGEST_MS
 
 _LEAST_BIN, _MOST_BIN = bin_of(LEAST_LOG), bin_of(MOST_LOG)
 _MOST_COUNT = 2**53
 _MOST_LOG_ODDS = 100.0
+_WAYS = (DENSEST, FAST, SLOW)
+_INT = {int}
 
 
 def _refuse(record: object) -> NoReturn:
@@ -26,6 +29,10 @@ def _refuse(record: object) -> NoReturn:
 
 def _number(value: object, least: float, most: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+def _list(value: object, length: int) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, (list, tuple)) and len(value) == length
 
 
 def _count(value: object, least: int = 0) -> bool:
@@ -38,25 +45,29 @@ def known_record(known: Known) -> dict[str, Any]:
         "key": known.key,
         "recent": known.recent.tolist(),
         "outcomes": known.outcomes,
-        "centre": known.centre,
-        "spread": known.spread,
+        "logs": [known.centre, known.fast, known.slow, known.spread],
         "mean_ms": known.mean_ms,
-        "credit": known.credit,
+        "earned": known.version - known.weighed,
     }
 
 
 def kind_record(kind: Kind) -> dict[str, Any]:
-    """What is known of one type beside its keys."""
-    plan = kind.plan
-    return {
+    """What is known of one type beside its keys; what there is not to tell is left out."""
+    record: dict[str, Any] = {
         "type": kind.name,
         "outcomes": kind.outcomes,
-        "odds": list(kind.odds),
-        "gates": list(kind.gates),
+        "ways": [kind.way, kind.fast, kind.slow],
         "quantiles": [kind.low, kind.high, kind.p50_at, kind.p90_at],
-        "facets": {name: [facet.first, facet.values, f"{facet.bits:x}"] for name, facet in kind.facets.items()},
-        "plan": [plan.who, plan.resources, plan.numbers, plan.words],
     }
+    if kind.odds is not None:
+        record |= {"odds": list(kind.odds), "gates": list(kind.gates)}
+    if kind.facets is not None:
+        plan = kind.plan
+        record["facets"] = {name: [facet.first, facet.values, f"{facet.bits:x}"] for name, facet in kind.facets.items()}
+        record["plan"] = [plan.who, plan.resources, plan.numbers, plan.words]
+    elif kind.first is not None:
+        record["first"] = kind.first
+    return record
 
 
 def cold_record(cold: ColdStart) -> dict[str, Any]:
@@ -67,13 +78,13 @@ def cold_record(cold: ColdStart) -> dict[str, Any]:
 def key_from(record: dict[str, Any]) -> tuple[Key, int]:
     """The key of a record, with its depth."""
     parts = record.get("key")
-    if not (isinstance(parts, (list, tuple)) and len(parts) == 4):  # noqa: PLR2004 -- a Key
+    if not _list(parts, 4):
         _refuse(record)
     task_type, who, resources, details = parts
     if not (task_type is None or isinstance(task_type, str)) or (task_type is None and details is not None):
         _refuse(record)
     if who is not None:
-        if not (isinstance(who, (list, tuple)) and len(who) == 2 and all(isinstance(each, str) for each in who)):  # noqa: PLR2004 -- tenant, user
+        if not (_list(who, 2) and all(isinstance(each, str) for each in who)):
             _refuse(record)
         who = who[0], who[1]
     resources = _pairs(record, resources, (float, int))
@@ -94,7 +105,7 @@ def _pairs(record: object, value: object, types: tuple[type, ...]) -> Any:
         _refuse(record)
     pairs = []
     for pair in value:
-        if not (isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)):  # noqa: PLR2004 -- a pair
+        if not (_list(pair, 2) and isinstance(pair[0], str)):
             _refuse(record)
         name, each = pair
         if type(each) not in types or (not isinstance(each, str) and not isfinite(each)):
@@ -105,66 +116,89 @@ def _pairs(record: object, value: object, types: tuple[type, ...]) -> Any:
 
 def known_from(record: dict[str, Any], kind: Kind, key: Key, depth: int) -> Known:
     """The key that a record tells of."""
-    recent, outcomes = record.get("recent"), record.get("outcomes")
+    recent, outcomes, logs = record.get("recent"), record.get("outcomes"), record.get("logs")
     if not (
         isinstance(recent, list)
         and 0 < len(recent) <= MOST
-        and all(type(each) is int for each in recent)
+        and set(map(type, recent)) == _INT
         and min(recent) >= _LEAST_BIN
         and max(recent) <= _MOST_BIN
         and _count(outcomes, len(recent))
-        and _count(record.get("credit"))
-        and _number(record.get("centre"), LEAST_LOG - 1.0, MOST_LOG + 1.0)
-        and _number(record.get("spread"), 0.0, MOST_LOG - LEAST_LOG)
+        and _count(record.get("earned"))
+        and _list(logs, 4)
+        and all(_number(each, LEAST_LOG - 1.0, MOST_LOG + 1.0) for each in logs)
+        and logs[-1] >= 0.0
         and _number(record.get("mean_ms"), 0.0, LONGEST_MS)
     ):
         _refuse(record)
     known = Known(key, depth, kind, 0.0)
-    known.bring_back(
-        array("h", recent),
-        record["outcomes"],
-        float(record["centre"]),
-        float(record["spread"]),
-        float(record["mean_ms"]),
-    )
-    known.credit = record["credit"]
+    centre, fast, slow, spread = map(float, logs)
+    known.bring_back(array("h", recent), record["outcomes"], (centre, fast, slow, spread))
+    known.mean_ms = float(record["mean_ms"])
+    known.weighed = known.version - record["earned"]
     return known
 
 
 def fill_kind(record: dict[str, Any], kind: Kind) -> None:
     """Give a type back what a record tells of it."""
-    facets = _facets(record)
-    plan = _plan(record)
-    for name, least, most, length in (
-        ("odds", -_MOST_LOG_ODDS, _MOST_LOG_ODDS, DETAILS + 1),
-        ("gates", 0.0, 1.0, DETAILS + 1),
-        ("quantiles", -2 * MOST_SPREADS, 2 * MOST_SPREADS, 4),
+    ways, quantiles = record.get("ways"), record.get("quantiles")
+    if not (
+        _count(record.get("outcomes"))
+        and _list(ways, 3)
+        and ways[0] in _WAYS
+        and type(ways[0]) is int
+        and all(_number(each, -_MOST_LOG_ODDS, _MOST_LOG_ODDS) for each in ways)
+        and _list(quantiles, 4)
+        and all(_number(each, -2 * MOST_SPREADS, 2 * MOST_SPREADS) for each in quantiles)
     ):
-        values = record.get(name)
-        if not (isinstance(values, list) and len(values) == length and all(_number(e, least, most) for e in values)):
-            _refuse(record)
-    if not _count(record.get("outcomes")):
         _refuse(record)
+    odds = gates = facets = None
+    plan, first = kind.plan, None
+    if "odds" in record or "gates" in record:
+        odds = _numbers(record, "odds", -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
+        gates = _numbers(record, "gates", 0.0, 1.0)
+    if "facets" in record or "plan" in record:
+        facets, plan = _facets(record), _plan(record)
+    elif "first" in record:
+        first = _values(record)
     kind.outcomes = record["outcomes"]
-    kind.odds = [float(each) for each in record["odds"]]
-    kind.gates = [float(each) for each in record["gates"]]
-    kind.low, kind.high, kind.p50_at, kind.p90_at = (float(each) for each in record["quantiles"])
-    kind.facets = facets
-    kind.plan = plan
+    kind.way, kind.fast, kind.slow = ways[0], float(ways[1]), float(ways[2])
+    kind.low, kind.high, kind.p50_at, kind.p90_at = map(float, quantiles)
+    kind.odds, kind.gates = odds, gates or NO_GATES
+    kind.facets, kind.plan, kind.first = facets, plan, first
     kind.version += 1
     kind.epoch += 1
 
 
+def _numbers(record: dict[str, Any], name: str, least: float, most: float) -> list[float]:
+    values = record.get(name)
+    if not (_list(values, DETAILS + 1) and all(_number(each, least, most) for each in values)):
+        _refuse(record)
+    return [float(each) for each in values]
+
+
+def _values(record: dict[str, Any]) -> Values:
+    told = record["first"]
+    if not (_list(told, 4) and _list(told[0], 2) and all(isinstance(each, str) for each in told[0])):
+        _refuse(record)
+    resources, features, attributes = (
+        _pairs(record, told[1], (float, int)), _pairs(record, told[2], (float, int)), _pairs(record, told[3], (str,))
+    )  # fmt: skip
+    if resources is None or features is None or attributes is None:
+        _refuse(record)
+    return (told[0][0], told[0][1]), resources, features, attributes
+
+
 def _facets(record: dict[str, Any]) -> dict[str, Facet]:
     told = record.get("facets")
-    if not isinstance(told, dict):
+    if not (isinstance(told, dict) and "who" in told and "resources" in told):
         _refuse(record)
     facets = {}
     for name, parts in told.items():
-        if not (isinstance(name, str) and isinstance(parts, list) and len(parts) == 3):  # noqa: PLR2004 -- a Facet
+        if not (isinstance(name, str) and _list(parts, 3)):
             _refuse(record)
         first, values, bits = parts
-        if not (_count(first) and _count(values) and isinstance(bits, str) and len(bits) <= 256):  # noqa: PLR2004 -- 1,024 bits
+        if not (_count(first) and _count(values) and isinstance(bits, str) and len(bits) <= MOST_DIGITS):
             _refuse(record)
         try:
             facets[name] = Facet(first, values, int(bits, 16))
@@ -175,20 +209,14 @@ def _facets(record: dict[str, Any]) -> dict[str, Facet]:
 
 def _plan(record: dict[str, Any]) -> Plan:
     told = record.get("plan")
-    if not (isinstance(told, (list, tuple)) and len(told) == 4):  # noqa: PLR2004 -- a Plan
+    if not _list(told, 4):
         _refuse(record)
     who, resources, numbers, words = told
     if not (
         isinstance(who, bool)
         and isinstance(resources, bool)
         and isinstance(numbers, (list, tuple))
-        and all(
-            isinstance(each, (list, tuple))
-            and len(each) == 2
-            and isinstance(each[0], str)
-            and isinstance(each[1], bool)  # noqa: PLR2004 -- name, as it is
-            for each in numbers
-        )
+        and all(isinstance(each, (list, tuple)) and [type(part) for part in each] == [str, bool] for each in numbers)
         and isinstance(words, (list, tuple))
         and all(isinstance(each, str) for each in words)
     ):

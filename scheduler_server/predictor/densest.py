@@ -51,11 +51,14 @@ _FALL_ONE, _FALL_TWO, _FALL_THREE = (_adding(-weight) for _, weight in HORIZONS)
 _RISES = tuple(_adding(sum(weight for age, weight in HORIZONS if age >= back)) for back in range(MOST + 1))
 """By how many durations back, from one: what it adds to the windows that hold it."""
 
+_UP_TO = tuple(bytes(range(weight + 1)) for weight in range(256))
+"""All weights up to one."""
+
 _FIRST = bytes(BINS + 1) + bytes((_NEWEST,)) * BINS + bytes(2 * BINS)
 """The windows around the first duration."""
 
 LEAST_LOG, MOST_LOG = log(1e-6), log(4e10)
-"""Durations are remembered from a nanosecond, and a year is 3.2e10 ms: an axis of 750 bins at most, whatever is said."""
+"""Durations are remembered from a nanosecond on, and a year is 3.2e10 ms: an axis of 750 bins, whatever is said."""
 
 
 _PER_BIN = 1.0 / BIN
@@ -63,7 +66,8 @@ _PER_BIN = 1.0 / BIN
 
 def bin_of(log_ms: float) -> int:
     """The bin of a duration of at most a year, from its logarithm."""
-    return floor((log_ms if log_ms > LEAST_LOG else LEAST_LOG) * _PER_BIN + 0.5)  # noqa: FURB136 -- a call costs as much as the rest
+    kept = log_ms if log_ms > LEAST_LOG else LEAST_LOG  # noqa: FURB136 -- a call would be half of it
+    return floor(kept * _PER_BIN + 0.5)
 
 
 class Densest:
@@ -71,8 +75,8 @@ class Densest:
 
     Invariants: `recent` are the bins of the durations, oldest first. `counts[i]` is their weight in the window that
     starts at bin `base + i`; windows outside `counts` are empty; `total` is the weight of all. `most` is the largest
-    weight, and `low` to `high` are the starts of the adjoining windows that have it: of several such stretches the one
-    that holds the newest duration, or else the first.
+    weight, and `low` to `high` are the starts of adjoining windows that have it, ten at most, because more could not
+    hold the same durations: of several such stretches the one that holds the newest duration, or else the first.
     """
 
     __slots__ = ("base", "counts", "high", "low", "most", "recent", "total")
@@ -110,37 +114,40 @@ class Densest:
         """Remember one more, in its bin, and find the densest window again."""
         recent = self.recent
         counts = self.counts
-        base = self.base + BINS - 1
+        base = self.base + BINS - 1  # of the first window that holds a bin, the place is the bin less this
         kept = len(recent)
         recent.append(newest)
         start = newest - base
+        if start < 0:
+            more = BINS - start
+            counts[:0] = bytes(more)
+            self.base -= more
+            base -= more
+            start = BINS
         end = start + BINS
-        if start < 0 or end > len(counts):
-            if kept >= MOST:
-                del recent[0]
-            self.rebuild()
-            return
-        if kept < MOST:
-            if kept >= _ONE:
-                at = recent[kept - _ONE] - base
-                counts[at : at + BINS] = counts[at : at + BINS].translate(_FALL_ONE)
-                if kept >= _TWO:
-                    at = recent[kept - _TWO] - base
-                    counts[at : at + BINS] = counts[at : at + BINS].translate(_FALL_TWO)
-            self.total = TOTALS[kept + 1]
-        else:
-            at = recent[MOST - _ONE] - base
-            counts[at : at + BINS] = counts[at : at + BINS].translate(_FALL_ONE)
-            at = recent[MOST - _TWO] - base
-            counts[at : at + BINS] = counts[at : at + BINS].translate(_FALL_TWO)
-            at = recent[0] - base
-            counts[at : at + BINS] = counts[at : at + BINS].translate(_FALL_THREE)
-            del recent[0]
-        risen = counts[start:end].translate(_RISE)
-        counts[start:end] = risen
+        if end > len(counts):
+            counts.extend(bytes(end - len(counts) + BINS))
+        if kept >= _ONE:
+            at = recent[kept - _ONE] - base
+            held = slice(at, at + BINS)
+            counts[held] = counts[held].translate(_FALL_ONE)
+            if kept >= _TWO:
+                at = recent[kept - _TWO] - base
+                held = slice(at, at + BINS)
+                counts[held] = counts[held].translate(_FALL_TWO)
+                if kept >= MOST:
+                    at = recent[0] - base
+                    held = slice(at, at + BINS)
+                    counts[held] = counts[held].translate(_FALL_THREE)
+                    del recent[0]
+                    kept -= 1
+        self.total = TOTALS[kept + 1]
+        held = slice(start, end)
+        counts[held] = risen = counts[held].translate(_RISE)
         most = max(risen)
-        if most < self.most:  # the others have only fallen, if anything
-            most = self.most if self.most in counts else max(counts)
+        higher = counts.translate(None, _UP_TO[most])  # what is above, in a third of the time that max(counts) takes
+        if higher:
+            most = max(higher)
         self.most = most
         low = counts.find(most)
         high = counts.rfind(most)
@@ -159,8 +166,9 @@ class Densest:
             first = counts.find(most)
         exact = bytes((most,))
         after = counts[first + 1 : first + BINS]
-        self.high = base + first + len(after) - len(after.lstrip(exact))
-        before = counts[max(0, first - BINS) : first]
+        last = first + len(after) - len(after.lstrip(exact))
+        before = counts[max(0, last - BINS + 1) : first]
+        self.high = base + last
         self.low = base + first - len(before) + len(before.rstrip(exact))
 
     def forget(self, but: int) -> None:

@@ -4,11 +4,14 @@ A tenant that never changes makes no finer key; nor does a word that never recur
 taken as it is when its values recur (the same input again and again), and by its size otherwise.
 """
 
-from math import log2
+from math import isfinite, log2
 from zlib import crc32
 
 _BITS = 1024
 """Size of the set of values seen, as a bitmap: values are told apart up to about this many."""
+
+MOST_DIGITS = _BITS // 4
+"""Hexadecimal digits of such a bitmap."""
 
 _FULL = _BITS * 3 // 4
 """With so many bits set about 1,400 values have been seen, and new ones can no longer be told from old: too many to be
@@ -39,22 +42,20 @@ class Facet:
         self.bits = bits
         self.full = bits.bit_count() >= _FULL
 
-    def see(self, value: object) -> None:
-        """Note a value; its text stands for it, because hashes of words differ between runs."""
+    def see(self, value: object) -> bool:
+        """Note a value, and say whether it is new. Its text stands for it: hashes of words differ between runs."""
         if self.full:
-            return
+            return False
         code = crc32(repr(value).encode("utf-8", "surrogatepass"))
         bit = 1 << code % _BITS
         if not self.values:
             self.first = code
-        elif self.values == 1:
-            if code == self.first:
-                return
-        elif self.bits & bit:
-            return
+        elif code == self.first or (self.values > 1 and self.bits & bit):
+            return False
         self.values += 1
         self.bits |= bit
         self.full = self.bits.bit_count() >= _FULL
+        return True
 
     def tells_words_apart(self, outcomes: int) -> bool:
         """Whether the words differ, and recur: half of the outcomes at most brought a new one."""
@@ -66,8 +67,8 @@ class Facet:
 
 
 def size_class(number: float) -> str:
-    """The size class of a number in words: `~2^20.5` for what lies around that, `-~2^3` below 0, `0`."""
-    if not number:
-        return "0"
+    """The size class of a number in words: `~2^20.5` for what lies around that, `-~2^3` below 0; `0`, `inf`, `nan`."""
+    if not number or not isfinite(number):
+        return f"{number:g}"
     exponent = round(log2(abs(number)) * _CLASSES_PER_OCTAVE) / _CLASSES_PER_OCTAVE
     return f"{'-' if number < 0 else ''}~2^{exponent:g}"

@@ -1,12 +1,13 @@
 """What is known of one task type beside its durations: which keys are worth it, and how wide its quantiles are."""
 
-from math import exp
-from typing import NamedTuple
+from collections.abc import Sequence
+from math import exp, log
+from typing import NamedTuple, TypeAlias
 
 from scheduler_server.model.prediction import Prediction
-from scheduler_server.model.task import Task
+from scheduler_server.model.task import Numbers, Pairs, Task
 from scheduler_server.predictor.facet import Facet, size_class
-from scheduler_server.predictor.known import DETAILS, RESOURCES, TYPE, WHO, Details, Key
+from scheduler_server.predictor.known import DETAILS, RESOURCES, TYPE, WHO, Details, Key, Who
 
 _MOST_DETAILS = 16
 """Features and attributes of a type that are looked at, in the order of their names: of more, nobody could tell which
@@ -25,8 +26,8 @@ _PRIOR_RATE = 0.002
 """Of the experience of all types: five hundred outcomes."""
 
 _STEP = 0.03
-"""How far a quantile moves per outcome, in spreads (Gibbs and Candes 2021, their gamma): what is stationary wanders by a
-tenth of a spread. From 0.02 to 0.08 it makes no difference to coverage."""
+"""How far a quantile moves per outcome, in spreads (Gibbs and Candes 2021, their gamma): what is stationary wanders by
+a tenth of a spread. From 0.02 to 0.08 it makes no difference to coverage."""
 
 _FIRST_STEPS = 10
 """Outcomes over which the first, longer steps shrink to that."""
@@ -38,6 +39,18 @@ START_P90 = 1.6
 """Where P90 starts, in mean deviations from the point: 1.28 standard deviations of a normal distribution."""
 
 
+DENSEST, FAST, SLOW = range(3)
+"""Ways to a point: the densest durations, or a moving average."""
+
+_PATIENCE = 0.98
+"""What is left of the evidence for a way after one outcome: fifty count, because the ways mostly agree."""
+
+_PRIOR_PATIENCE = 1.0 / (1.0 - _PATIENCE)
+
+_BELOW, _ABOVE = log(1.25), -log(0.75)
+"""A duration is near to a point from so much below it to so much above, in ln ms."""
+
+
 class Plan(NamedTuple):
     """What the keys of a type go into. Of `numbers`, True says: as they are, False: by their size."""
 
@@ -47,70 +60,96 @@ class Plan(NamedTuple):
     words: tuple[str, ...] = ()
 
 
+_NO_PLAN = Plan()
+
+NO_ODDS = (0.0,) * (DETAILS + 1)
+
+NO_GATES = (1.0,) * WHO + (0.5,) * (DETAILS + 1 - WHO)
+"""Of a type whose keys were not weighed yet: even odds at every depth that has a gate."""
+
+Values: TypeAlias = tuple[Who, Numbers, Numbers, Pairs]
+"""Who asks, resources, features, attributes."""
+
+
 class Kind:
     """One task type, or, under the name None, all of them.
 
     `odds[depth]` is the evidence that keys of that depth predict better than coarser ones, as a logarithm, and
     `gates[depth]` the weight from 0 to 1 that follows. `low` and `high` are what the type adds to the places of P50 and
     P90, in spreads from the point; `p50_at` and `p90_at` are those places, with what all types add, as of the type's
-    last outcome. `version` rises with whatever changes a prediction, `epoch` with whatever changes a key.
+    last outcome. `fast` and `slow` are by how many outcomes of late those ways to a point did better than the densest
+    durations, and `way` is the best. `version` rises with whatever changes a prediction, `epoch` with whatever changes
+    a key.
+
+    Most types have one user and one kind of request, so until a second one comes there are no facets, only the values
+    of the `first`, and until keys are weighed no `odds`.
     """
 
     __slots__ = (
-        "epoch",
-        "facets",
-        "gates",
-        "high",
-        "low",
-        "name",
-        "odds",
-        "outcomes",
-        "p50_at",
-        "p90_at",
-        "plan",
-        "version",
-    )
+        "epoch", "facets", "fast", "first", "gates", "high", "low", "name", "odds", "outcomes", "p50_at", "p90_at",
+        "plan", "slow", "version", "way",
+    )  # fmt: skip
 
     def __init__(self, name: str | None, low: float = 0.0, high: float = 0.0) -> None:
         self.name = name
         self.outcomes = 0
         self.version = 0
         self.epoch = 0
-        self.facets: dict[str, Facet] = {}
-        self.plan = Plan()
-        self.odds = [0.0] * (DETAILS + 1)
-        self.gates = [1.0] * WHO + [0.5] * (DETAILS + 1 - WHO)
+        self.first: Values | None = None
+        self.facets: dict[str, Facet] | None = None
+        self.plan = _NO_PLAN
+        self.odds: list[float] | None = None
+        self.gates: Sequence[float] = NO_GATES
+        self.fast = self.slow = 0.0
+        self.way = DENSEST
         self.low = self.p50_at = low
         self.high = self.p90_at = high
 
     def notice(self, task: Task) -> None:
-        """See the values of a task whose like was not seen before."""
-        self._see("who", (task.tenant, task.user))
-        self._see("resources", task.resources)
+        """See the values of a task whose like was not seen before, and make the keys fit them."""
         if self.name is not None:
-            for name, number in task.features[:_MOST_DETAILS]:
-                if not name.startswith(_TRUTH):
-                    self._see("number " + name, number)
-            for name, word in task.attributes[:_MOST_DETAILS]:
-                if not name.startswith(_TRUTH):
-                    self._see("word " + name, word)
-
-    def _see(self, name: str, value: object) -> None:
-        facet = self.facets.get(name)
-        if facet is None:
-            if len(self.facets) >= 2 * _MOST_DETAILS:
+            values: Values = ((task.tenant, task.user), task.resources, task.features, task.attributes)
+        else:
+            values = ((task.tenant, task.user), task.resources, (), ())
+        if self.facets is None:
+            if self.first is None:
+                self.first = values
+            if values == self.first:
                 return
-            facet = self.facets[name] = Facet()
-            if self.outcomes:
-                facet.see(None)  # it was absent until now, and that is a value, too
-        facet.see(value)
+            self.facets = {}
+            self._look(self.facets, self.first, later=False)
+        if self._look(self.facets, values, later=True):
+            self.replan()
+
+    @staticmethod
+    def _look(facets: dict[str, Facet], values: "Values", *, later: bool) -> bool:
+        """See all values of one task; whether any is new."""
+        who, resources, features, attributes = values
+        named: list[tuple[str, object]] = [("who", who), ("resources", resources)]
+        named += [
+            ("number " + name, number) for name, number in features[:_MOST_DETAILS] if not name.startswith(_TRUTH)
+        ]
+        named += [("word " + name, word) for name, word in attributes[:_MOST_DETAILS] if not name.startswith(_TRUTH)]
+        new = False
+        for name, seen in named:
+            facet = facets.get(name)
+            if facet is None:
+                if len(facets) >= 2 * _MOST_DETAILS:
+                    continue
+                facet = facets[name] = Facet()
+                if later:
+                    facet.see(None)  # it was absent until now, and that is a value, too
+            new |= facet.see(seen)
+        return new
 
     def replan(self) -> None:
         """Decide anew what the keys go into."""
         outcomes, facets = self.outcomes, self.facets
+        if facets is None:
+            return
         plan = Plan(
-            "who" in facets and facets["who"].tells_words_apart(outcomes),
-            "resources" in facets and facets["resources"].tells_words_apart(outcomes),
+            facets["who"].tells_words_apart(outcomes),
+            facets["resources"].tells_words_apart(outcomes),
             tuple(
                 (name[7:], facet.tells_numbers_apart(outcomes))
                 for name, facet in facets.items()
@@ -157,11 +196,33 @@ class Kind:
 
     def weigh(self, depth: int, gain: float, everybody: "Kind") -> None:
         """Take in by how much (as a logarithm) keys of this depth predicted an outcome better than coarser ones."""
-        odds = self.odds
+        odds, usual = self.odds, everybody.odds
+        gates = self.gates
+        if odds is None or not isinstance(gates, list):
+            odds = self.odds = list(NO_ODDS)
+            gates = self.gates = list(NO_GATES)
+        if usual is None:
+            usual = everybody.odds = list(NO_ODDS)
         odds[depth] = own = MEMORY * odds[depth] + gain
-        usual = everybody.odds
         usual[depth] = prior = usual[depth] + _PRIOR_RATE * (gain - usual[depth])
-        self.gates[depth] = 1.0 / (1.0 + exp(-own - PRIOR * prior))
+        gates[depth] = 1.0 / (1.0 + exp(-own - PRIOR * prior))
+
+    def choose(self, log_ms: float, points: tuple[float, float, float], everybody: "Kind") -> None:
+        """Take in which ways came near to an outcome, and take the one that did most often of late."""
+        densest, fast, slow = points
+        near = -_BELOW <= log_ms - densest <= _ABOVE
+        gain_fast = (-_BELOW <= log_ms - fast <= _ABOVE) - near
+        gain_slow = (-_BELOW <= log_ms - slow <= _ABOVE) - near
+        self.fast = of_fast = _PATIENCE * self.fast + gain_fast
+        self.slow = of_slow = _PATIENCE * self.slow + gain_slow
+        everybody.fast = prior_fast = everybody.fast + _PRIOR_RATE * (gain_fast - everybody.fast)
+        everybody.slow = prior_slow = everybody.slow + _PRIOR_RATE * (gain_slow - everybody.slow)
+        of_fast += _PRIOR_PATIENCE * prior_fast
+        of_slow += _PRIOR_PATIENCE * prior_slow
+        if of_fast > of_slow:
+            self.way = FAST if of_fast > 0.0 else DENSEST
+        else:
+            self.way = SLOW if of_slow > 0.0 else DENSEST
 
     def calibrate(self, duration_ms: float, prediction: Prediction, everybody: "Kind") -> None:
         """Move P50 and P90, of the type and of all, by where an outcome was."""

@@ -24,10 +24,14 @@ _CENTRE_RATE = 0.1
 """Weight of the newest duration in the centre of the densest durations: the memory of the middle horizon."""
 
 _SPREAD_RATE = 0.1
-"""The same for the mean deviation from the point."""
+"""The same for the mean deviation from it."""
 
-_MEAN_RATE = 0.05
-"""The same for the mean in ms: twenty outcomes, because a sum wants little noise rather than the latest news."""
+_FAST_RATE, _SLOW_RATE = 0.5, 0.05
+"""Weights of the newest duration in the moving averages beside: about the last two outcomes, for what trends or wanders
+smoothly, and twenty, for what only scatters. The mean in ms goes at the slow rate: a sum wants little noise."""
+
+_GROWN = round(1.0 / _SLOW_RATE)
+"""Outcomes from which on the averages move at these rates."""
 
 _MARGIN = 2.0
 """Bins (10 %) that the point keeps from where the next duration would fall out of the window. With room beyond that
@@ -60,112 +64,105 @@ LEAST_SPREAD = 0.01
 class Known(Densest):
     """The outcomes of one key: where they are densest, their mean, how far they spread, whether they have drifted.
 
-    `point` is the prediction in ln ms, `centre` the moving average of the durations in the densest window. `spread` is
-    the mean deviation from the point, in ln ms. `outcomes` counts since the last drift; `version` never falls. `credit`
-    is what the key has earned against eviction.
+    `centre` is the moving average of the durations in the densest window, `fast` and `slow` those of all, `spread` the
+    mean deviation from the centre: all in ln ms. `outcomes` counts since the last drift, `version` all of them. What a
+    key has earned against eviction is `version` less `weighed`.
     """
 
     __slots__ = (
-        "centre",
-        "credit",
-        "dead",
-        "depth",
-        "key",
-        "kind",
-        "label",
-        "mean_ms",
-        "outcomes",
-        "point",
-        "spread",
-        "version",
-    )
+        "centre", "dead", "depth", "fast", "key", "kind", "label", "mean_ms", "outcomes", "slow",
+        "spread", "version", "weighed",
+    )  # fmt: skip
 
     def __init__(self, key: Key, depth: int, kind: "Kind", spread: float) -> None:
         super().__init__()
         self.key = key
         self.depth = depth
         self.kind = kind
-        self.label = label(key)
+        self.label = ""
         self.outcomes = 0
         self.version = 0
-        self.centre = self.point = 0.0
+        self.centre = self.fast = self.slow = 0.0
         self.spread = spread
         self.mean_ms = 0.0
-        self.credit = 0
+        self.weighed = 0
         self.dead = False
+
+    def named(self) -> str:
+        """The key in words, worked out when somebody asks."""
+        if not self.label:
+            self.label = label(self.key)
+        return self.label
 
     def learn(self, newest: int, log_ms: float, duration_ms: float) -> tuple[float, int] | None:
         """Take in an outcome: its bin, ln ms, ms. After a drift: the point before, in ln ms, and outcomes forgotten."""
         self.version += 1
-        self.credit += 1
         self.outcomes = count = self.outcomes + 1
         if count == 1:
             self.begin(newest)
-            self.centre = log_ms
+            self.centre = self.fast = self.slow = log_ms
             self.mean_ms = duration_ms
-            self._point_near(log_ms)
             return None
-        before = self.point
-        was = self.low + self.high
+        was_low, was_high, before = self.low, self.high, self.centre
         self.add(newest)
         off = log_ms - before
-        rate = 1.0 / count  # the spread that it began with counts as one outcome
-        self.spread += (rate if rate > _SPREAD_RATE else _SPREAD_RATE) * ((off if off > 0.0 else -off) - self.spread)
-        self.mean_ms += (rate if rate > _MEAN_RATE else _MEAN_RATE) * (duration_ms - self.mean_ms)
-        if count >= _SETTLED and not 0 <= newest - (was >> 1) < BINS and self._drifted():
+        if off < 0.0:
+            off = -off
+        self.fast += _FAST_RATE * (log_ms - self.fast)
+        if count < _GROWN:
+            self._begin_averages(count, off, log_ms, duration_ms)
+        else:
+            self.spread += _SPREAD_RATE * (off - self.spread)
+            self.slow += _SLOW_RATE * (log_ms - self.slow)
+            self.mean_ms += _SLOW_RATE * (duration_ms - self.mean_ms)
+        was = was_low + was_high
+        drifted = not 0 <= 2 * newest - was < 2 * BINS and count >= _SETTLED and self._drifted()
+        if drifted:
             self.forget(KEPT)
             self.outcomes = len(self.recent)
             self.mean_ms = duration_ms
             self.spread = max(self.spread, DOUBT)
-            self._place(newest, log_ms, was)
-            return before, count - self.outcomes
-        self._place(newest, log_ms, was)
-        return None
-
-    def bring_back(self, recent: "array[int]", outcomes: int, centre: float, spread: float, mean_ms: float) -> None:
-        """Take back what was known before a restart."""
-        self.recent = recent
-        self.rebuild()
-        self.outcomes = self.version = outcomes
-        self.centre, self.spread, self.mean_ms = centre, spread, mean_ms
-        self._point_near(centre)
-
-    def _place(self, newest: int, log_ms: float, was: int) -> None:
-        """Find the point: the middle of the densest windows, or nearer to their durations where there is room."""
-        low, high = self.low, self.high
-        twice = low + high
-        middle = 0.5 * twice
-        inside = 0.0 <= newest - middle < BINS
-        centre = self.centre
+        twice = self.low + self.high
+        inside = 0 <= 2 * newest - twice < 2 * BINS
         if not -2 * _MOVED <= twice - was <= 2 * _MOVED:
-            self.centre = centre = log_ms if inside else middle * BIN + FIRST_CENTRE
+            self.centre = log_ms if inside else 0.5 * twice * BIN + FIRST_CENTRE
         elif inside:
-            self.centre = centre = centre + _CENTRE_RATE * (log_ms - centre)
-        self._point_near(centre)
+            self.centre = before + _CENTRE_RATE * (log_ms - before)
+        if not drifted:
+            return None
+        self.fast = self.slow = self.centre
+        return point_of(was_low, was_high, before), count - self.outcomes
 
-    def _point_near(self, centre: float) -> None:
-        point = 0.5 * (self.low + self.high) * BIN + FIRST_CENTRE
-        room = (0.5 * (self.high - self.low) - _MARGIN) * BIN
-        if room > 0.0:
-            least, most = point - room, point + room
-            point = least if centre < least else most if centre > most else centre
-        self.point = point
+    def _begin_averages(self, count: int, off: float, log_ms: float, duration_ms: float) -> None:
+        """All outcomes weigh the same as long as there are few; the spread that it began with counts as one."""
+        rate = 1.0 / count
+        self.spread += max(rate, _SPREAD_RATE) * (off - self.spread)
+        self.slow += rate * (log_ms - self.slow)
+        self.mean_ms += rate * (duration_ms - self.mean_ms)
+
+    def bring_back(self, recent: "array[int]", outcomes: int, logs: tuple[float, float, float, float]) -> None:
+        """Take back what was known before a restart; `logs` are centre, fast, slow and spread."""
+        self.recent = recent  # the windows are worked out when somebody asks: 100,000 keys come back at once
+        self.outcomes = self.version = outcomes
+        self.centre, self.fast, self.slow, self.spread = logs
 
     def _drifted(self) -> bool:
         """Whether the last three agree with each other, and with next to nothing before."""
         recent = self.recent
         one, two, three = recent[-3], recent[-2], recent[-1]
-        least = one if one < two else two
-        most = two if one < two else one
-        if three < least:
-            least = three
-        elif three > most:
-            most = three
+        least, most = min(one, two, three), max(one, two, three)
         if most - least > _AGREEING:
             return False
         window = ((least + most) >> 1) - BINS // 2 + 1  # the three lie in the middle of it
         old = self.counts[window - self.base] - RECENT_THREE
         return old <= _UNHEARD_OF * (self.total - RECENT_THREE)
+
+
+def point_of(low: int, high: int, centre: float) -> float:
+    """The point, in ln ms: the middle of the densest windows, or nearer to their durations where there is room."""
+    point = 0.5 * (low + high) * BIN + FIRST_CENTRE
+    room = (0.5 * (high - low) - _MARGIN) * BIN
+    return max(point - room, min(point + room, centre)) if room > 0.0 else point
 
 
 def label(key: Key) -> str:

@@ -14,7 +14,7 @@ LONGEST_MS = 365 * 86_400_000.0
 class PredictorSettings:
     """How durations are predicted."""
 
-    strategy: str = setting("ema", "which predictor", choices=("adaptive", "ema", "last_two", "median"))
+    strategy: str = setting("adaptive", "which predictor", choices=("adaptive", "ema", "last_two", "median"))
     ema_alpha: float = setting(0.3, "weight of the newest duration in the moving average", above=0, maximum=1)
     default_ms: float = setting(
         5_000.0, "prediction for a type of which nothing is known", unit="ms", above=0, maximum=LONGEST_MS

@@ -59,7 +59,7 @@ async def test_the_answer_names_worker_lease_times_score_and_reasons(live: Runni
     assert made.decided_at.ToMilliseconds() == int(WALL_S * 1_000)
     assert made.reasoning.startswith("b: best of 2 by weighted 0.900 = ")
     assert (made.prediction.point_ms, made.prediction.sample_count) == (5_000.0, 0)
-    assert (made.prediction.confidence, made.prediction.predictor) == (0.0, "ema")
+    assert (made.prediction.confidence, made.prediction.predictor) == (0.0, "adaptive")
     assert not made.HasField("explanation")
 
 

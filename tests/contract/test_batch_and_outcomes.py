@@ -169,7 +169,7 @@ async def test_only_successes_teach_and_each_status_counts_as_it_should(
     result = await live.report(lease, value, duration=span(2), error_message="line 1\nline 2", error_kind="Kind")
     assert result.result == api.OUTCOME_RESULT_ACCEPTED
     assert (live.record().completed, live.record().failed) == (completed, failed)
-    assert len(list(live.core.predictor.state())) == completed
+    assert any(live.core.predictor.state()) == bool(completed)
     outcome = (await live.status()).outcome
     assert (outcome.status, outcome.error_message, outcome.error_kind) == (value, "line 1\nline 2", "Kind")
     assert live.record().occupied == 0

@@ -151,7 +151,7 @@ def test_what_changes_nothing_costs_no_accuracy_and_does_not_fill_the_memory() -
         plain.observe(TASK, duration_ms)
         worded.observe(task, duration_ms)
     assert near_worded >= near_plain - 60  # two in a hundred
-    assert sum("key" in record for record in worded.state()) < 1_100
+    assert sum("key" in record for record in worded.state()) < 1_500
 
 
 def test_a_new_value_goes_by_the_coarser_key() -> None:
@@ -163,7 +163,9 @@ def test_a_new_value_goes_by_the_coarser_key() -> None:
 
 def test_one_outcome_of_a_new_value_goes_before_many_of_the_coarser_key() -> None:
     history = [
-        (TASK._replace(user=user), 1_000.0 * factor) for _ in range(10) for user, factor in zip("uvw", (1, 5, 25))
+        (TASK._replace(user=user), 1_000.0 * factor)
+        for _ in range(10)
+        for user, factor in zip("uvw", (1, 5, 25), strict=True)
     ]
     predictor = learned(*history, (TASK._replace(user="new"), 700_000.0))
     assert predictor.predict(TASK._replace(user="new")).point_ms == pytest.approx(700_000.0)
@@ -182,7 +184,8 @@ def test_an_unknown_type_goes_by_the_same_user_and_resources_then_by_what_is_usu
     users = [TASK._replace(user=user, task_type=kind) for user in "uv" for kind in "xyz"]
     predictor = learned(*[(task, 1_000.0 if task.user == "u" else 60_000.0) for task in users * 5])
     said = predictor.predict(TASK._replace(task_type="new", user="v"))
-    assert (said.point_ms, said.key) == (pytest.approx(60_000.0), "any type, user=v")
+    assert said.key == "any type, user=v"
+    assert said.point_ms == pytest.approx(60_000.0)
     assert (said.sample_count, said.confidence) == (0, 0.0)
     said = predictor.predict(TASK._replace(task_type="new", user="w"))
     assert 1_000.0 < said.point_ms < 60_000.0
@@ -257,7 +260,7 @@ def test_the_shortest_and_the_longest_duration_are_learned(duration_ms: float) -
     assert 0.0 < said.p90_ms <= LONGEST_MS
 
 
-def test_a_hundred_thousand_keys_come_back_as_they_were() -> None:
+def test_fifteen_thousand_types_come_back_as_they_were() -> None:
     predictor = fresh()
     for index in range(20_000):
         predictor.observe(TASK._replace(task_type=str(index % 15_000), user=str(index % 3)), 100.0 + index)
@@ -267,14 +270,24 @@ def test_a_hundred_thousand_keys_come_back_as_they_were() -> None:
         assert copy.predict(task) == predictor.predict(task)
 
 
+def test_a_type_that_came_back_without_its_keys_is_an_unknown_one() -> None:
+    predictor, copy = learned(*[(TASK, 100.0)] * 5), fresh()
+    for record in predictor.state():
+        if "key" not in record:
+            copy.restore(record)
+    assert copy.predict(TASK).sample_count == 0
+    assert copy.predict(TASK).point_ms == pytest.approx(100.0)
+    copy.observe(TASK, 700.0)
+    assert copy.predict(TASK).point_ms == pytest.approx(700.0)
+
+
 BASE_KEY = {
     "key": ["a", None, None, None],
     "recent": [160, 161],
     "outcomes": 2,
-    "centre": 8.2,
-    "spread": 0.1,
+    "logs": [8.2, 8.2, 8.2, 0.1],
     "mean_ms": 5e3,
-    "credit": 1,
+    "earned": 1,
 }
 
 
@@ -286,8 +299,9 @@ BASE_KEY = {
         {"key": ["a", None, [["cpus", nan]], None]}, {"key": ["a", None, None, [["n", None]]]},
         {"recent": []}, {"recent": [160] * 49}, {"recent": [160.5]}, {"recent": ["1"]}, {"recent": [100_000]},
         {"recent": [-100_000]}, {"recent": None}, {"outcomes": 1}, {"outcomes": 2.0}, {"outcomes": True},
-        {"centre": nan}, {"centre": inf}, {"centre": "1"}, {"spread": -0.1}, {"spread": nan}, {"mean_ms": -1.0},
-        {"mean_ms": inf}, {"mean_ms": None}, {"credit": -1}, {"credit": None},
+        {"logs": [8.2, 8.2, 8.2, nan]}, {"logs": [inf, 8.2, 8.2, 0.1]}, {"logs": [8.2, 8.2, 0.1]}, {"logs": "1234"},
+        {"logs": [8.2, 8.2, 8.2, -0.1]}, {"logs": [8.2, "8", 8.2, 0.1]}, {"mean_ms": -1.0},
+        {"mean_ms": inf}, {"mean_ms": None}, {"earned": -1}, {"earned": None},
     ],
 )  # fmt: skip
 def test_a_key_that_is_none_is_refused_whole(wrong: dict[str, object]) -> None:
@@ -299,7 +313,7 @@ def test_a_key_that_is_none_is_refused_whole(wrong: dict[str, object]) -> None:
     assert predictor.predict(TASK).sample_count == 2
 
 
-@pytest.mark.parametrize("field", ["outcomes", "odds", "gates", "quantiles", "facets", "plan"])
+@pytest.mark.parametrize("field", ["outcomes", "odds", "gates", "ways", "quantiles", "facets", "plan"])
 @pytest.mark.parametrize(
     "value",
     [None, -1, nan, "x", [], [1], {"who": 1}, {"who": [1, 2, "xyz"]}, [True, False, [["n"]], []], [0.5] * 5 + [nan]],

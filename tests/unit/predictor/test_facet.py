@@ -1,5 +1,7 @@
 """Which aspects of a task are worth a key."""
 
+from math import inf
+
 import pytest
 
 from scheduler_server.predictor.facet import Facet, size_class
@@ -55,7 +57,7 @@ def test_what_was_seen_comes_back_as_it_was() -> None:
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(0.0, "0"), (1.0, "~2^0"), (1024.0, "~2^10"), (1448.0, "~2^10.5"), (-8.0, "-~2^3"), (0.25, "~2^-2")],
+    [(0.0, "0"), (1.0, "~2^0"), (1024.0, "~2^10"), (1448.0, "~2^10.5"), (-8.0, "-~2^3"), (0.25, "~2^-2"), (inf, "inf")],
 )
 def test_sizes_are_classes_of_half_an_octave(number: float, words: str) -> None:
     assert size_class(number) == words
