@@ -251,9 +251,10 @@ class App:
 
     def _warm(self) -> None:
         """Let the predictor build what makes it fast, before the first decision is asked for."""
-        warm = getattr(self.core.predictor, "warm", None)
-        if callable(warm):
-            warm()
+        try:
+            self.core.predictor.warm()
+        except Exception:  # noqa: BLE001 -- a predictor is a plug-in: its first answers are slower then, and nothing else
+            _LOG.exception("the predictor could not be warmed")
 
     # ------------------------------------------------------------------ stop
 

@@ -40,6 +40,13 @@ class Predictor(Protocol):
     def evicted(self) -> int:
         """Keys forgotten so far to stay within the configured number; never falls."""
 
+    @property
+    def keys(self) -> int:
+        """How many keys it has learned something for."""
+
+    def warm(self) -> None:
+        """Build now what `predict` would build on its first call: called once, before the server serves."""
+
     def take_drifts(self) -> list[Drift]:
         """Keys whose durations have changed since the last call, oldest first; a bounded number."""
 

@@ -18,6 +18,7 @@ online per type and for all types so that they hold as often as they should (Gib
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 from math import exp, log
 from typing import Any
 
@@ -343,6 +344,16 @@ class AdaptivePredictor:
             kind.epoch += 1
         kind.version += 1
         self.evicted += 1
+
+    @property
+    def keys(self) -> int:
+        """How many keys it has learned something for."""
+        return len(self._known)
+
+    def warm(self) -> None:
+        """Predict once for each type, the ones learned last first, as far as the cache goes."""
+        for name in islice(reversed(self._kinds), _MOST_PATHS):
+            self.predict(Task("", "", 1, name))
 
     def take_drifts(self) -> list[Drift]:
         """What has drifted since the last call, oldest first; at most 256."""

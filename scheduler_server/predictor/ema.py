@@ -71,6 +71,9 @@ class EmaPredictor:
         """How many keys it has learned something for."""
         return len(self._known)
 
+    def warm(self) -> None:
+        """Nothing: what it knows is what it answers."""
+
     def take_drifts(self) -> list[Drift]:
         """None: an average that moves has nothing to forget."""
         return []

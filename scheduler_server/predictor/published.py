@@ -43,6 +43,15 @@ class PublishedPredictor:
         """The drifts that the predictor behind has seen."""
         return self._behind.take_drifts()
 
+    @property
+    def keys(self) -> int:
+        """Those of the predictor behind."""
+        return self._behind.keys
+
+    def warm(self) -> None:
+        """Warm the predictor behind."""
+        self._behind.warm()
+
     def state(self) -> Iterator[dict[str, Any]]:
         """What the predictor behind knows."""
         return self._behind.state()

@@ -42,6 +42,9 @@ class RecentPredictor:
         """How many keys it has learned something for."""
         return len(self._known)
 
+    def warm(self) -> None:
+        """Nothing: what it knows is what it answers."""
+
     def observe(self, task: Task, duration_ms: float) -> None:
         """Remember this duration, and forget the one that is one too many."""
         task_type = task.task_type

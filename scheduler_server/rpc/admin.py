@@ -275,11 +275,7 @@ class AdminCalls:
         encode.set_span(response.took, max(0.0, self._shell.now().monotonic - began.monotonic))
         response.location = keeper.location
         response.size_bytes = keeper.size_bytes
-        turn = Turn()
-        for _ in self._core.predictor.state():
-            response.prediction_keys += 1
-            if turn.over():
-                await turn.pause()
+        response.prediction_keys = self._core.predictor.keys
         return response
 
     # ------------------------------------------------------------------ shared

@@ -117,12 +117,6 @@ def _outcomes(moment: Moment) -> Iterator[Series]:
 # ---------------------------------------------------------------------- predictions
 
 
-def _keys(moment: Moment) -> int | None:
-    """Not every predictor says so; nothing in the Protocol demands it."""
-    count: int | None = getattr(moment.core.predictor, "keys", None)
-    return count
-
-
 def _coverage(moment: Moment) -> Iterator[Series]:
     figures = moment.accuracy
     for bound, share in zip(BOUNDS, (figures.p50_coverage, figures.p90_coverage), strict=True):
@@ -195,7 +189,7 @@ READERS: dict[str, Reader] = {
     "scheduler.prediction.mean_relative_bias": _one(lambda at: at.accuracy.mean_relative_bias),
     "scheduler.prediction.coverage": _coverage,
     "scheduler.prediction.untrusted_types": _one(lambda at: len(at.core.accuracy.untrusted)),
-    "scheduler.prediction.keys": _one(_keys),
+    "scheduler.prediction.keys": _one(lambda moment: moment.core.predictor.keys),
     "scheduler.prediction.evictions": _one(lambda at: at.core.predictor.evicted),
     "scheduler.prediction.drifts": _drifts,
     "scheduler.prediction.latest_drift": _latest_drift,

@@ -65,6 +65,10 @@ class TroubledPredictor:
         return self._fail(good) if self._trouble.on else good
 
     evicted = 0
+    keys = 0
+
+    def warm(self) -> None:
+        pass
 
     def take_drifts(self) -> list[Drift]:
         return []

@@ -87,10 +87,10 @@ def test_trust_is_lost_and_won_only_by_outcomes_enough_and_over_the_limits() -> 
     assert judge.judge("t", bad, 100.0) == 0.0
     assert judge.untrusted == {"t"}
     won = None
-    for good_ones in range(1, 50):
+    good_ones = 0
+    while won is None and good_ones < 50:
+        good_ones += 1
         won = judge.judge("t", good, 100.0)
-        if won is not None:
-            break
     # 14 of 34 are 41 %; 13 of 33 are 39 %.
     assert good_ones == 14
     assert won == pytest.approx(14 / 34)

@@ -40,6 +40,10 @@ class FaultyPredictor:
         return answer
 
     evicted = 0
+    keys = 0
+
+    def warm(self) -> None:
+        pass
 
     def take_drifts(self) -> list[Drift]:
         return []

@@ -20,6 +20,10 @@ class NoPredictor:
         raise RuntimeError
 
     evicted = 0
+    keys = 0
+
+    def warm(self) -> None:
+        pass
 
     def take_drifts(self) -> list[Drift]:
         return []

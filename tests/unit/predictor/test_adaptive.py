@@ -325,3 +325,20 @@ def test_a_type_that_is_none_is_refused_whole(field: str, value: object) -> None
     with pytest.raises(ValueError, match="not an adaptive record"):
         predictor.restore({**record, field: value})
     assert list(predictor.state()) == before
+
+
+def test_warming_builds_what_the_first_predictions_need_and_changes_nothing() -> None:
+    draw = Random(5)
+    tasks = [Task("", f"t{at}", 1, f"type-{draw.randrange(40)}", user=f"u{draw.randrange(3)}") for at in range(600)]
+    before = learned(*((task, exp(draw.gauss(8.0, 1.0))) for task in tasks))
+    cold, warm = copied(before), copied(before)
+    warm.warm()
+    assert len(warm._paths) == 40
+    assert not cold._paths
+    for task in tasks:
+        assert warm.predict(task) == cold.predict(task) == before.predict(task)
+    for task in tasks:
+        took = exp(draw.gauss(8.0, 1.0))
+        warm.observe(task, took)
+        cold.observe(task, took)
+        assert warm.predict(task) == cold.predict(task)

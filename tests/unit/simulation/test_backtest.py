@@ -37,6 +37,10 @@ class Says:
         return Prediction(point, point, p50, p90, 0.5, 1, "", self.name)
 
     evicted = 0
+    keys = 0
+
+    def warm(self) -> None:
+        pass
 
     def take_drifts(self) -> list[Drift]:
         return []
