@@ -20,6 +20,7 @@ from scheduler_server.assignment.state import lease_to_bytes, restore_lease
 from scheduler_server.model.clock import Now
 from scheduler_server.predictor.strategies import PREDICTORS
 from scheduler_server.rpc.admin import AdminCalls
+from scheduler_server.rpc.collector import nothing_goes
 from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
 from scheduler_server.rpc.measured import sources
 from scheduler_server.rpc.schedule import ScheduleCalls
@@ -122,8 +123,9 @@ class App:
             self._snapshots = self._snapshot_keeper(path)
             if self._snapshots is not None:
                 self.stores.snapshots = self._snapshots
-                await self._snapshots.load()
-            self._warm()
+                with nothing_goes():
+                    await self._snapshots.load()
+                    self._warm()
             journal = self._open_journal(path)
             self.shell = Shell(self.core, journal, self._now)
             self.calls = ScheduleCalls(self.shell)

@@ -20,7 +20,8 @@ _LEAST_BIN, _MOST_BIN = bin_of(LEAST_LOG), bin_of(MOST_LOG)
 _MOST_COUNT = 2**53
 _MOST_LOG_ODDS = 100.0
 _WAYS = (DENSEST, FAST, SLOW)
-_INT = {int}
+_NO_VALUES = [["", ""], [], [], []]
+_INT, _NUMBERS = {int}, {int, float}
 
 
 def _refuse(record: object) -> NoReturn:
@@ -29,6 +30,12 @@ def _refuse(record: object) -> NoReturn:
 
 def _number(value: object, least: float, most: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+def _within(values: Sequence[Any], least: float, most: float) -> bool:
+    """Are all of them numbers within? Such lists come by the hundred thousand, so they are looked at by C."""
+    kinds = set(map(type, values))
+    return kinds <= _NUMBERS and min(values) >= least and max(values) <= most and isfinite(sum(values))  # sum: no NaN
 
 
 def _list(value: object, length: int) -> TypeGuard[Sequence[Any]]:
@@ -81,6 +88,8 @@ def key_from(record: dict[str, Any]) -> tuple[Key, int]:
     if not _list(parts, 4):
         _refuse(record)
     task_type, who, resources, details = parts
+    if who is resources is details is None and isinstance(task_type, str):  # most keys are a type's
+        return (task_type, None, None, None), TYPE
     if not (task_type is None or isinstance(task_type, str)) or (task_type is None and details is not None):
         _refuse(record)
     if who is not None:
@@ -126,7 +135,7 @@ def known_from(record: dict[str, Any], kind: Kind, key: Key, depth: int) -> Know
         and _count(outcomes, len(recent))
         and _count(record.get("earned"))
         and _list(logs, 4)
-        and all(_number(each, LEAST_LOG - 1.0, MOST_LOG + 1.0) for each in logs)
+        and _within(logs, LEAST_LOG - 1.0, MOST_LOG + 1.0)
         and logs[-1] >= 0.0
         and _number(record.get("mean_ms"), 0.0, LONGEST_MS)
     ):
@@ -147,9 +156,9 @@ def fill_kind(record: dict[str, Any], kind: Kind) -> None:
         and _list(ways, 3)
         and ways[0] in _WAYS
         and type(ways[0]) is int
-        and all(_number(each, -_MOST_LOG_ODDS, _MOST_LOG_ODDS) for each in ways)
+        and _within(ways, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
         and _list(quantiles, 4)
-        and all(_number(each, -2 * MOST_SPREADS, 2 * MOST_SPREADS) for each in quantiles)
+        and _within(quantiles, -2 * MOST_SPREADS, 2 * MOST_SPREADS)
     ):
         _refuse(record)
     odds = gates = facets = None
@@ -172,13 +181,15 @@ def fill_kind(record: dict[str, Any], kind: Kind) -> None:
 
 def _numbers(record: dict[str, Any], name: str, least: float, most: float) -> list[float]:
     values = record.get(name)
-    if not (_list(values, DETAILS + 1) and all(_number(each, least, most) for each in values)):
+    if not (_list(values, DETAILS + 1) and _within(values, least, most)):
         _refuse(record)
     return [float(each) for each in values]
 
 
 def _values(record: dict[str, Any]) -> Values:
     told = record["first"]
+    if told == _NO_VALUES:
+        return ("", ""), (), (), ()
     if not (_list(told, 4) and _list(told[0], 2) and all(isinstance(each, str) for each in told[0])):
         _refuse(record)
     resources, features, attributes = (
