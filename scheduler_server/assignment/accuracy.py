@@ -7,7 +7,7 @@ when somebody asks.
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import NamedTuple
 
@@ -34,6 +34,10 @@ _MOST_JUDGED = 2**63
 
 _NEAR, _FACTOR = 0.25, 2.0
 
+_LEARNED = 3
+"""Outcomes behind a prediction before it counts for or against trust. A large fleet that starts cold is full of tasks
+placed by a default; their ends say that the default was wrong, and nothing of what has been learned from them."""
+
 
 class Figures(NamedTuple):
     """How good predictions were. Shares are 0-1; None where nothing was compared."""
@@ -50,14 +54,15 @@ class Figures(NamedTuple):
 class _Window:
     """The last outcomes: per outcome the ratio of predicted to actual, plus a band that says which quantile held.
 
-    Invariant: `close` of them are within a factor of two.
+    It is below 0 where next to nothing had been learned. Invariant, of the windows of types: `learned` of them are not,
+    and `close` of those are within a factor of two.
     """
 
-    __slots__ = ("close", "judged", "outcomes", "untrusted")
+    __slots__ = ("close", "judged", "learned", "outcomes", "untrusted")
 
     def __init__(self, most: int) -> None:
         self.outcomes: deque[float] = deque(maxlen=most)
-        self.close = 0
+        self.close = self.learned = 0
         self.judged = 0  # ever
         self.untrusted = False
 
@@ -65,8 +70,8 @@ class _Window:
 class Accuracy:
     """Judges predictions, and says which task types' predictions are too poor to be used.
 
-    A type loses trust when too few of its last outcomes were within a factor of two of what was predicted, and wins it
-    back by a larger share: predictions go on being made and judged meanwhile.
+    A type loses trust when too few of its last outcomes were within a factor of two of what had been learned, and wins
+    it back by a larger share: predictions go on being made and judged meanwhile.
     """
 
     def __init__(self, settings: PredictorSettings) -> None:
@@ -99,19 +104,23 @@ class Accuracy:
                 self.untrusted.discard(oldest)
         types[task_type] = window
         outcomes = window.outcomes
-        seen = len(outcomes)
-        if seen == _OF_A_TYPE:
-            if 1.0 / _FACTOR <= outcomes[0] % _BAND <= _FACTOR:
-                window.close -= 1
-        else:
-            seen += 1
-        outcomes.append(value)
+        if len(outcomes) == _OF_A_TYPE:
+            gone = outcomes[0]
+            if gone > 0.0:
+                window.learned -= 1
+                if 1.0 / _FACTOR <= gone % _BAND <= _FACTOR:
+                    window.close -= 1
         window.judged += 1
-        if 1.0 / _FACTOR <= ratio <= _FACTOR:
-            window.close += 1
-        if seen < self._least:
+        if prediction[5] < _LEARNED:
+            outcomes.append(-value)
+        else:
+            outcomes.append(value)
+            window.learned += 1
+            if 1.0 / _FACTOR <= ratio <= _FACTOR:
+                window.close += 1
+        if window.learned < self._least:
             return None
-        share = window.close / seen
+        share = window.close / window.learned
         if (share <= self._above) if window.untrusted else (share >= self._below):
             return None
         window.untrusted = not window.untrusted
@@ -157,12 +166,13 @@ class Accuracy:
             and isinstance(judged, int)
             and isinstance(outcomes, list)
             and len(outcomes) <= judged < _MOST_JUDGED
-            and all(isinstance(value, (int, float)) and 0.0 <= value <= 3.0 * _BAND for value in outcomes)
+            and all(isinstance(value, (int, float)) and abs(value) <= 3.0 * _BAND for value in outcomes)
         ):
             raise ValueError(f"not an accuracy record: {str(record)[:200]}")
         window = _Window(_OF_A_TYPE if name else _ALL)
         window.outcomes.extend(map(float, outcomes))
-        window.close = _close(window)
+        learned = [value for value in window.outcomes if value > 0.0]
+        window.learned, window.close = len(learned), _close(learned)
         window.judged = judged
         if not name:
             self._overall = window
@@ -173,20 +183,20 @@ class Accuracy:
         self._types[name] = window
 
 
-def _close(window: _Window) -> int:
-    return sum(1.0 / _FACTOR <= value % _BAND <= _FACTOR for value in window.outcomes)
+def _close(outcomes: Iterable[float]) -> int:
+    return sum(1.0 / _FACTOR <= value % _BAND <= _FACTOR for value in outcomes)
 
 
 def _figures(window: _Window) -> Figures:
     seen = len(window.outcomes)
     if not seen:
         return Figures(0)
-    bands = sorted(window.outcomes)
+    bands = sorted(map(abs, window.outcomes))
     errors = [value % _BAND - 1.0 for value in bands]
     return Figures(
         window.judged,
         sum(-_NEAR <= error <= _NEAR for error in errors) / seen,
-        _close(window) / seen,
+        _close(bands) / seen,
         median(map(abs, errors)),
         bisect_right(bands, _BAND - 1.0) / seen,
         bisect_right(bands, 2.0 * _BAND - 1.0) / seen,

@@ -97,6 +97,25 @@ def test_trust_is_lost_and_won_only_by_outcomes_enough_and_over_the_limits() -> 
     assert judge.untrusted == set()
 
 
+def test_defaults_are_judged_and_cost_nobody_his_trust() -> None:
+    """A large fleet that starts cold is full of tasks placed by a default."""
+    judge = accuracy(after=4)
+    cold, warm = prediction(1.0)._replace(sample_count=2), prediction(100.0)._replace(sample_count=3)
+    for _ in range(45):
+        assert judge.judge("t", cold, 100.0) is None
+    assert judge.of_type("t").within_factor_2 == 0.0
+    for _ in range(4):
+        assert judge.judge("t", warm, 100.0) is None
+    assert judge.of_type("t").within_factor_2 == pytest.approx(4 / 49)
+    assert judge.untrusted == set()
+    after = accuracy(after=4)
+    for record in judge.state():
+        after.restore(json.loads(json.dumps(record)))
+    bad = prediction(1.0)._replace(sample_count=3)
+    moved = [[each.judge("t", bad, 100.0) for _ in range(13)] for each in (judge, after)]
+    assert moved[0] == moved[1] == [None] * 12 + [pytest.approx(4 / 17)]
+
+
 def test_between_the_limits_nothing_changes() -> None:
     judge = accuracy(after=4)
     moved = [judge.judge("t", prediction(100.0 if at % 3 == 0 else 1.0), 100.0) for at in range(300)]  # a third

@@ -284,7 +284,7 @@ def test_memories_of_workers_that_never_came_back_are_not_written_for_ever() -> 
         {"part": "accuracy", "type": "a", "judged": 10**400, "outcomes": [1.0]},
         {"part": "accuracy", "type": "a", "judged": 0, "outcomes": [1.0]},
         {"part": "accuracy", "type": "a", "judged": 1, "outcomes": [nan]},
-        {"part": "accuracy", "type": "a", "judged": 1, "outcomes": [-1.0]},
+        {"part": "accuracy", "type": "a", "judged": 1, "outcomes": [-1e9]},
         {"part": "accuracy", "type": "a", "judged": 1, "outcomes": ["1"]},
         {"part": "accuracy", "type": None, "judged": 1, "outcomes": [1.0]},
         {"part": "unheard of"},
