@@ -15,8 +15,10 @@ import grpc
 
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.events import Shutdown
+from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.settings import CoreSettings
-from scheduler_server.assignment.state import lease_to_bytes, restore_lease
+from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
+from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.predictor.strategies import PREDICTORS
 from scheduler_server.rpc.admin import AdminCalls
@@ -24,7 +26,7 @@ from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
 from scheduler_server.rpc.measured import sources
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.server import ADMIN, SCHEDULE, add_services, make_server
-from scheduler_server.rpc.shell import Shell, system_now
+from scheduler_server.rpc.shell import WAITING, Shell, system_now
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.scorer import Scorer
@@ -177,6 +179,9 @@ class App:
         self.metrics_url = self._metrics.url
         _LOG.info("metrics on %s", self.metrics_url)
 
+    def _persisted(self, sequence: int) -> None:
+        self.shell.persisted(sequence)  # there is one before the first put
+
     def _open_journal(self, path: Path | None) -> Any:
         restored: list[Entry] = []
         if path is None:
@@ -197,13 +202,16 @@ class App:
         now = self._now()
         for entry in restored:
             try:
-                restore_lease(self.core, now, entry.body)
+                if entry.kind == WAITING:
+                    restore_waiting(self.core, now, entry.body)
+                else:
+                    restore_lease(self.core, now, entry.body)
             except ValueError as error:
                 self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
         writer = JournalWriter(
             store,
-            encode=lease_to_bytes,
-            persisted=lambda _sequence: None,  # nobody waits for a lease to be on disk: Assign does no I/O
+            encode=_to_bytes,
+            persisted=self._persisted,
             loop=asyncio.get_running_loop(),
             restored=restored,
             flush_interval_s=self.settings.storage.journal_flush_s,
@@ -211,7 +219,12 @@ class App:
         self._writer = writer
         self.stores.journal = writer
         if restored:
-            _LOG.info("%d leases taken from the journal wait for their workers", len(restored))
+            waiting = len(self.core.queue.waiting)
+            _LOG.info(
+                "taken from the journal: %d leases, which wait for their workers, and %d waiting tasks",
+                len(restored) - waiting,
+                waiting,
+            )
         return writer
 
     # ------------------------------------------------------------------ what was learned
@@ -260,7 +273,7 @@ class App:
     async def stop(self, grace_s: float | None = None) -> None:
         """Go down: NOT_SERVING, no new work, goodbye to workers, calls under way finished, state flushed."""
         grace = self.settings.server.grace_s if grace_s is None else grace_s
-        self.calls.draining = True
+        self.calls.drain()
         for service in ("", SCHEDULE, ADMIN):
             await self._health.set(service, NOT_SERVING)
         self._health.drain()
@@ -285,3 +298,7 @@ class App:
             await self._writer.close(_LAST_FLUSH_S)
         if self._folder is not None:
             self._folder.close()
+
+
+def _to_bytes(kept: TaskRecord | Waiter) -> bytes:
+    return waiting_to_bytes(kept) if isinstance(kept, Waiter) else lease_to_bytes(kept)

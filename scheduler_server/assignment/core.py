@@ -8,8 +8,9 @@ from typing import Any
 
 from scheduler_server.assignment import state
 from scheduler_server.assignment.accuracy import Accuracy
-from scheduler_server.assignment.effects import Effect, Published
+from scheduler_server.assignment.effects import Effect, Moved, Published
 from scheduler_server.assignment.events import (
+    Abandon,
     Cancel,
     Connect,
     Disconnect,
@@ -26,8 +27,10 @@ from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.link import Link
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.assignment.placement import Placement
+from scheduler_server.assignment.queueing import Queue
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.vitals import Vitals
+from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.fallback.breaker import ALL, BreakerState, CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
@@ -97,6 +100,8 @@ class Scheduler:
             watch_ack=self._watch_ack,
             untrusted=self.accuracy.untrusted,
         )
+        self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch_waiter)
+        self.placement.queue = self.queue
         self.outcomes = Outcomes(self.fleet, self.ledger, predictor, self.accuracy, self.placement, self._make_event)
         self.link = Link(
             settings,
@@ -115,7 +120,8 @@ class Scheduler:
             Heartbeat: self.link.heartbeat,
             Connect: self.link.connect,
             Disconnect: self.link.disconnect,
-            Cancel: self.outcomes.cancel,
+            Abandon: self.queue.abandon,
+            Cancel: self._cancel,
             RemoveWorker: self.link.remove_by_order,
             Publish: self._publish,
             Shutdown: self.link.shutdown,
@@ -123,7 +129,7 @@ class Scheduler:
         }
         # Timers: (when, tie, what it is for). A sampled worker's release and an offer's ack; both are checked against
         # their record when due, so an outdated one does nothing.
-        self._timers: list[tuple[float, int, WorkerRecord | TaskRecord]] = []
+        self._timers: list[tuple[float, int, WorkerRecord | TaskRecord | Waiter]] = []
         self._tie = count()
         self._sweep_at = now.monotonic + _SWEEP_S
         self._cleanup_at = now.monotonic + settings.health.cleanup_interval_s
@@ -137,6 +143,13 @@ class Scheduler:
         if now[0] >= self._due:
             self._advance(now, out)
         self._handlers[type(event)](now, event, out)
+        if self.outcomes.moved:
+            out += [Moved(record) for record in self.outcomes.moved]
+            self.outcomes.moved.clear()
+        if self.queue.waiting.placeable and self.queue.waiting.usable():
+            self.queue.fill(now, out)
+            if self.queue.unfilled:
+                self._due = now[0]
         if self.breaker.transitions:
             self._tell_breaker(now, out)
         return out
@@ -150,7 +163,9 @@ class Scheduler:
         timers = self._timers
         while timers and timers[0][0] <= monotonic:
             at, _, subject = heappop(timers)
-            if isinstance(subject, WorkerRecord):
+            if isinstance(subject, Waiter):
+                self.queue.due(now, subject, out)
+            elif isinstance(subject, WorkerRecord):
                 if at == subject.release_watched:
                     subject.release_watched = 0.0
                     self._release(now, subject, out)
@@ -161,6 +176,7 @@ class Scheduler:
             self.vitals.sweep(now, out)
             self.ledger.age(monotonic)
             self._tell_drifts(now, out)
+            self.queue.age(now)
             self._age_orphans(now, out)
         if monotonic >= self._cleanup_at:
             self._cleanup_at = monotonic + self.settings.health.cleanup_interval_s
@@ -182,6 +198,10 @@ class Scheduler:
 
     def _watch_ack(self, at: float, record: TaskRecord) -> None:
         heappush(self._timers, (at, next(self._tie), record))
+        self._due = min(self._due, at)
+
+    def _watch_waiter(self, at: float, waiter: Waiter) -> None:
+        heappush(self._timers, (at, next(self._tie), waiter))
         self._due = min(self._due, at)
 
     # ------------------------------------------------------------------ timers
@@ -228,6 +248,10 @@ class Scheduler:
                     self.outcomes.lost(now, record, out)
 
     # ------------------------------------------------------------------ small events
+
+    def _cancel(self, now: Now, event: Cancel, out: list[Effect]) -> None:
+        if not (self.queue.busy and self.queue.cancel(now, event, out)):
+            self.outcomes.cancel(now, event, out)
 
     def _report_outcome(self, now: Now, event: ReportOutcome, out: list[Effect]) -> None:
         lease_id, outcome = event

@@ -55,6 +55,7 @@ class Outcomes:
         self._placement = placement
         self._make_event = make_event
         self.learn_failures = 0
+        self.moved: list[TaskRecord] = []  # acknowledged or started since the core told of it last
         self._ended_as = [0] * (max(OutcomeStatus) + 1)
 
     # ------------------------------------------------------------------ told
@@ -113,14 +114,19 @@ class Outcomes:
         """Count a worker's slots exactly from now on."""
         self._track(now, worker, out)
 
-    @staticmethod
-    def started(now: Now, record: TaskRecord, elapsed_ms: float = 0.0) -> None:
+    def acknowledged(self, record: TaskRecord) -> None:
+        """A worker has a task and has not started it."""
+        record.state = TaskState.ACKNOWLEDGED
+        self.moved.append(record)
+
+    def started(self, now: Now, record: TaskRecord, elapsed_ms: float = 0.0) -> None:
         """A worker says that a task runs."""
         if not record.started_at:
             record.started_at = max(record.granted_at, now.monotonic - elapsed_ms / 1_000.0)
             record.started_wall = now.wall - (now.monotonic - record.started_at)
-        if record.live:
+        if record.live and record.state is not TaskState.STARTED:
             record.state = TaskState.STARTED
+            self.moved.append(record)
 
     # ------------------------------------------------------------------ ended
 
@@ -195,8 +201,13 @@ class Outcomes:
     ) -> None:
         record.state = state
         record.live = False
+        worker = record.worker
+        if worker is not None and worker.row >= 0:
+            worker.pool.ended(record.ends_at)
         record.outcome = outcome
         record.ended_at, record.ended_wall = now
+        if self._placement.queue.fair:
+            self._placement.queue.ended(record)
         record.worker = None
         if outcome is not None:
             self._ended_as[outcome.status] += 1

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scheduler_server.assignment import reconcile
+from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Decision
 from scheduler_server.model.task import Delivery, Task, TaskState
@@ -99,3 +101,22 @@ def restore_lease(core: "Scheduler", now: Now, kept: bytes) -> None:
     older = core.ledger.tasks.get((task.tenant, task.task_id))
     core.ledger.add(record, older)
     core.ledger.orphans.setdefault(record.worker_id, []).append(record)
+
+
+_WAITING = tuple[Task, Delivery, bool, float]
+_DECODE_WAITING = msgspec.msgpack.Decoder(_WAITING)
+
+
+def waiting_to_bytes(waiter: Waiter) -> bytes:
+    """A task that waits, as the journal keeps it."""
+    event = waiter.event
+    return _ENCODE.encode((event.task, event.delivery, event.explain, waiter.since_wall))
+
+
+def restore_waiting(core: "Scheduler", now: Now, kept: bytes) -> None:
+    """Let a task wait again that waited before a restart. ValueError where it makes no sense."""
+    try:
+        task, delivery, explain, since_wall = _DECODE_WAITING.decode(kept)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a waiting task: {error}") from error
+    core.queue.take_back(now, Submit(task, delivery, explain, None, True), since_wall)

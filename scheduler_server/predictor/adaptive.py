@@ -165,8 +165,7 @@ class AdaptivePredictor:
             mean_ms += weight * candidate.mean_ms
             total += weight
         spread /= total
-        if spread < LEAST_SPREAD:
-            spread = LEAST_SPREAD
+        spread = max(spread, LEAST_SPREAD)
         point = exp(chosen.point)
         p50 = min(LONGEST_MS, point * exp(kind.p50_at * spread))
         p90 = min(LONGEST_MS, point * exp(kind.p90_at * spread))
@@ -174,7 +173,7 @@ class AdaptivePredictor:
         prediction: Prediction = make(
             Prediction,
             (
-                point, mean_ms / total, p50, p90 if p90 > p50 else p50, best / total * count / (count + 2.0), count,
+                point, mean_ms / total, p50, max(p50, p90), best / total * count / (count + 2.0), count,
                 heaviest.label, self.name, None,
             ),
         )  # fmt: skip

@@ -186,7 +186,7 @@ def _plan(record: dict[str, Any]) -> Plan:
             isinstance(each, (list, tuple))
             and len(each) == 2
             and isinstance(each[0], str)
-            and isinstance(each[1], bool)  # noqa: PLR2004 -- name, as it is
+            and isinstance(each[1], bool)
             for each in numbers
         )
         and isinstance(words, (list, tuple))

@@ -110,8 +110,8 @@ class Known(Densest):
         self.add(newest)
         off = log_ms - before
         rate = 1.0 / count  # the spread that it began with counts as one outcome
-        self.spread += (rate if rate > _SPREAD_RATE else _SPREAD_RATE) * ((off if off > 0.0 else -off) - self.spread)
-        self.mean_ms += (rate if rate > _MEAN_RATE else _MEAN_RATE) * (duration_ms - self.mean_ms)
+        self.spread += (max(_SPREAD_RATE, rate)) * ((off if off > 0.0 else -off) - self.spread)
+        self.mean_ms += (max(_MEAN_RATE, rate)) * (duration_ms - self.mean_ms)
         if count >= _SETTLED and not 0 <= newest - (was >> 1) < BINS and self._drifted():
             self.forget(KEPT)
             self.outcomes = len(self.recent)
@@ -148,15 +148,15 @@ class Known(Densest):
         room = (0.5 * (self.high - self.low) - _MARGIN) * BIN
         if room > 0.0:
             least, most = point - room, point + room
-            point = least if centre < least else most if centre > most else centre
+            point = least if centre < least else min(centre, most)
         self.point = point
 
     def _drifted(self) -> bool:
         """Whether the last three agree with each other, and with next to nothing before."""
         recent = self.recent
         one, two, three = recent[-3], recent[-2], recent[-1]
-        least = one if one < two else two
-        most = two if one < two else one
+        least = min(two, one)
+        most = max(one, two)
         if three < least:
             least = three
         elif three > most:

@@ -1,14 +1,15 @@
 """Ids to records, records to pools, and the one place where a worker's key is computed."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf, isfinite
+from typing import Any
 
 import numpy as np
 
 from scheduler_server.model.decision import Rejection
 from scheduler_server.model.worker import Health, Registration, WorkerView
-from scheduler_server.registry.columns import elements
+from scheduler_server.registry.columns import Floats, elements
 from scheduler_server.registry.eligibility import ClassKey, Eligibility, EligibilityClass
 from scheduler_server.registry.pool import Bests, Pool, Profile
 from scheduler_server.registry.record import WorkerRecord
@@ -286,6 +287,32 @@ class Fleet:
         if keys[at] == -inf:
             return None, count
         return eligible.pools[at].top(), count
+
+    # ------------------------------------------------------------------ for those who wait
+
+    def any_open(self, wanted: Floats) -> bool:
+        """Is there a candidate in a pool that is wanted (by pool, above 0)?"""
+        return bool(self._bests.candidates[: len(wanted)] @ wanted > 0.0)
+
+    def open_pools(self, wanted: Floats) -> "np.ndarray[Any, np.dtype[np.intp]]":
+        """The wanted pools with a candidate, by index."""
+        return np.flatnonzero((self._bests.candidates[: len(wanted)] > 0) & (wanted > 0.0))
+
+    @staticmethod
+    def capacity_of(pools: Sequence[Pool]) -> tuple[float, float, int]:
+        """Slots of the members that take tasks, free or not; and what runs there.
+
+        That is: the sum of the predicted ends of all leases (monotonic seconds), and how many leases.
+        """
+        slots = ends = 0.0
+        running = 0
+        for pool in pools:
+            able = pool.counts[_CANDIDATE] + pool.counts[_NO_FREE_SLOT]
+            if able:
+                slots += pool.slots * able / len(pool.members)
+                ends += pool.ends
+                running += pool.running
+        return slots, ends, running
 
     def set_aside(self, record: WorkerRecord) -> None:
         """Take a worker out of the running until its next `refresh`."""

@@ -58,8 +58,25 @@ class Pool:
     """
 
     __slots__ = (
-        "_best_block", "_bests", "_blocks", "_capacity", "_keys", "_tops", "_winners", "best", "counts", "index",
-        "keys", "members", "open", "open_flags", "profile", "slots", "tops",
+        "_best_block",
+        "_bests",
+        "_blocks",
+        "_capacity",
+        "_keys",
+        "_tops",
+        "_winners",
+        "best",
+        "counts",
+        "ends",
+        "index",
+        "keys",
+        "members",
+        "open",
+        "open_flags",
+        "profile",
+        "running",
+        "slots",
+        "tops",
     )  # fmt: skip
 
     def __init__(self, profile: Profile, index: int, bests: Bests) -> None:
@@ -69,6 +86,8 @@ class Pool:
         bests.make_room(index)
         self.members: list[WorkerRecord] = []
         self.slots = 0  # of all members
+        self.ends = 0.0  # of all leases of all members: the sum of the instants at which they are predicted to end
+        self.running = 0  # how many leases those are
         self.counts = [0] * len(Rejection)
         self.best = -inf
         self._best_block = 0  # the block that it is in
@@ -102,6 +121,8 @@ class Pool:
             self._grow(pos * 2)
         self.members.append(record)
         self.slots += record.slots
+        for lease in record.leases.values():
+            self.began(lease.ends_at)
         record.pool, record.pos = self, pos
         self.counts[record.status] += 1
         self._bests.candidates_view[self.index] = self.counts[0]
@@ -115,6 +136,8 @@ class Pool:
         self.counts[record.status] -= 1
         self._bests.candidates_view[self.index] = self.counts[0]
         self.slots -= record.slots
+        for lease in record.leases.values():
+            self.ended(lease.ends_at)
         mover = self.members.pop()
         if pos != last:
             key = self._keys[last]
@@ -125,6 +148,16 @@ class Pool:
             self.open[pos] = self.open[last]
             self.open[last] = 0
         record.pos = -1
+
+    def began(self, ends_at: float) -> None:
+        """A member was given a lease that is predicted to end then."""
+        self.ends += ends_at
+        self.running += 1
+
+    def ended(self, ends_at: float) -> None:
+        """A member's lease is over that was predicted to end then."""
+        self.ends -= ends_at
+        self.running -= 1
 
     def set_key(self, pos: int, key: float) -> None:
         """Set one member's key; keeps its block's maximum and `best` true."""

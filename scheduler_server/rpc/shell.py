@@ -9,13 +9,21 @@ from typing import Any, Protocol
 from scheduler_server.assignment import effects
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.effects import Effect
-from scheduler_server.assignment.events import Event, Tick
+from scheduler_server.assignment.events import Abandon, Event, Submit, Tick
+from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.queueing import Unplaced
+from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.making import make
+from scheduler_server.model.refusal import Refusal
+from scheduler_server.model.task import Task
 
 LEASE = "lease"
 """The journal's kind of entry for a lease."""
+
+WAITING = "task"
+"""The journal's kind of entry for a task that waits."""
 
 EVENTS_KEPT = 10_000
 """Fleet events kept for watchers that come back; overflow: the oldest goes, and a token from before it is refused."""
@@ -27,8 +35,27 @@ class Promises(Protocol):
     def put(self, kind: str, id: str, value: object) -> int:  # noqa: A002, D102 -- the journal's name
         ...
 
-    def delete(self, kind: str, id: str) -> int:  # noqa: A002, D102
+    def delete(self, kind: str, id: str) -> int:  # noqa: A002, D102 -- the journal's name
         ...
+
+    def hurry(self) -> None:  # noqa: D102
+        ...
+
+    def status(self) -> Any:  # noqa: D102
+        ...
+
+
+class Changes(Protocol):
+    """Who is told of each change of each task."""
+
+    def of_lease(self, record: TaskRecord) -> None:
+        """It was granted, acknowledged, started, or is over."""
+
+    def of_waiting(self, waiter: Waiter) -> None:
+        """It waits from now on."""
+
+    def of_unplaced(self, ended: Unplaced) -> None:
+        """It ended without having been placed."""
 
 
 class Sessions(Protocol):
@@ -58,6 +85,11 @@ class Shell:
         self.event_arrived = asyncio.Event()
         self.event_counts: Counter[FleetEventKind] = Counter()  # since the start
         self.last_event = 0.0  # monotonic seconds
+        self.changes: Changes | None = None
+        self._tickets: dict[int, asyncio.Future[effects.Reply]] = {}
+        self._last_ticket = 0
+        self._queued = 0  # the journal's sequence of the task queued last
+        self._durable: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -91,8 +123,13 @@ class Shell:
             elif kind is effects.Granted:
                 record = effect.record  # type: ignore[union-attr]
                 self.journal.put(LEASE, record.lease_id, record)
+                if self.changes is not None:
+                    self.changes.of_lease(record)
             elif kind is effects.Ended:
-                self.journal.delete(LEASE, effect.record.lease_id)  # type: ignore[union-attr]
+                record = effect.record  # type: ignore[union-attr]
+                self.journal.delete(LEASE, record.lease_id)
+                if self.changes is not None:
+                    self.changes.of_lease(record)
             else:
                 self._carry_out(effect)
         due = core.next_deadline()
@@ -106,8 +143,69 @@ class Shell:
             self.event_counts[effect.event.kind] += 1
             self.event_arrived.set()
             self.event_arrived = asyncio.Event()
+        elif isinstance(effect, effects.Resolved):
+            waiting = self._tickets.pop(effect.ticket, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(effect.reply)
+        elif isinstance(effect, effects.Queued):
+            self._queued = self.journal.put(WAITING, waiting_id(effect.waiter.event.task), effect.waiter)
+            if self.changes is not None:
+                self.changes.of_waiting(effect.waiter)
+        elif isinstance(effect, effects.Unqueued):
+            self.journal.delete(WAITING, waiting_id(effect.waiter.event.task))
+            if self.changes is not None and effect.ended is not None:
+                self.changes.of_unplaced(effect.ended)
+        elif isinstance(effect, effects.Moved):
+            if self.changes is not None:
+                self.changes.of_lease(effect.record)
         elif self.sessions is not None:
             self.sessions.send(effect)
+
+    # ------------------------------------------------------------------ those who wait
+
+    async def wait(self, event: Submit) -> effects.Reply:
+        """Give the core a task whose call waits; the answer, whenever it comes. Cancelled: the task goes with it."""
+        self._last_ticket = ticket = self._last_ticket + 1
+        answer: asyncio.Future[effects.Reply] = asyncio.get_running_loop().create_future()
+        self._tickets[ticket] = answer
+        try:
+            reply: effects.Reply = self.handle(event._replace(ticket=ticket))
+            if reply.waiting is None:
+                return reply
+            return await answer
+        finally:
+            if self._tickets.pop(ticket, None) is not None and not answer.done():
+                self.handle(Abandon(ticket))
+
+    def end_waits(self, refusal: Refusal) -> None:
+        """Answer every call that waits: the server is going down."""
+        for waiting in self._tickets.values():
+            if not waiting.done():
+                waiting.set_result(effects.Reply(None, None, None, False, refusal))
+
+    def enqueue(self, event: Submit) -> tuple[effects.Reply, int]:
+        """Give the core a task that is to wait without a call.
+
+        The answer, and the journal's sequence of its entry, which has to be durable before anybody is told; 0 where the
+        journal had no room, below 0 where there is no new entry: it was placed, refused, or promised before.
+        """
+        self._queued = -1
+        reply = self.handle(event)
+        return reply, self._queued
+
+    async def durable(self, sequence: int) -> None:
+        """Wait until all up to here is on disk."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._durable.append((sequence, done))
+        self.journal.hurry()
+        await done
+
+    def persisted(self, sequence: int) -> None:
+        """The journal says that all up to here is on disk."""
+        while self._durable and self._durable[0][0] <= sequence:
+            done = self._durable.popleft()[1]
+            if not done.done():
+                done.set_result(None)
 
     def _arm(self, due: float) -> None:
         if self._loop is None:
@@ -123,6 +221,11 @@ class Shell:
         last = self.last_event
         self.handle(Tick())
         self.last_event = last  # a tick is nobody's request
+
+
+def waiting_id(task: Task) -> str:
+    """Names a waiting task in the journal: one text for tenant and id, whatever characters they have."""
+    return f"{len(task.tenant)}:{task.tenant}{task.task_id}"
 
 
 _REPLIES = frozenset({effects.Reply, effects.OutcomeReply, effects.CancelReply, effects.RemoveReply})
