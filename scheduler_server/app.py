@@ -16,6 +16,7 @@ import grpc
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.events import Shutdown
 from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.queue_settings import OBJECTIVES
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
 from scheduler_server.assignment.waiting import Waiter
@@ -26,7 +27,7 @@ from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
 from scheduler_server.rpc.measured import sources
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.server import ADMIN, SCHEDULE, add_services, make_server
-from scheduler_server.rpc.shell import WAITING, Shell, system_now
+from scheduler_server.rpc.shell import WAITING, Shell, system_now, waiting_id
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.scorer import Scorer
@@ -75,10 +76,11 @@ class StartError(Exception):
 def make_core(settings: Settings, now: Now, incarnation: str) -> Scheduler:
     """The core with the strategies that the settings name."""
     core_settings = settings.core()
+    scorer = settings.scorer.strategy or OBJECTIVES[settings.assignment.objective][2]
     return Scheduler(
         core_settings,
         PREDICTORS[settings.predictor.strategy](core_settings.predictor),
-        SCORERS[settings.scorer.strategy](core_settings),
+        SCORERS[scorer](core_settings),
         time.perf_counter,
         incarnation,
         now,
@@ -199,15 +201,7 @@ class App:
                 unavailable = UnavailableJournal(str(error))
                 self.stores.journal = unavailable
                 return unavailable
-        now = self._now()
-        for entry in restored:
-            try:
-                if entry.kind == WAITING:
-                    restore_waiting(self.core, now, entry.body)
-                else:
-                    restore_lease(self.core, now, entry.body)
-            except ValueError as error:
-                self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
+        doubled = self._take_back(restored)
         writer = JournalWriter(
             store,
             encode=_to_bytes,
@@ -218,6 +212,8 @@ class App:
         )
         self._writer = writer
         self.stores.journal = writer
+        for entry in doubled:
+            writer.delete(entry.kind, entry.id)
         if restored:
             waiting = len(self.core.queue.waiting)
             _LOG.info(
@@ -226,6 +222,25 @@ class App:
                 waiting,
             )
         return writer
+
+    def _take_back(self, restored: list[Entry]) -> list[Entry]:
+        """Let what the journal has be so again; entries of tasks that wait although they have a lease.
+
+        Leases first. A task has one entry, since its place and its lease change in one batch; were there two all the
+        same, it has been placed, and must not be placed again.
+        """
+        now = self._now()
+        for restore, entries in (
+            (restore_lease, [entry for entry in restored if entry.kind != WAITING]),
+            (restore_waiting, [entry for entry in restored if entry.kind == WAITING]),
+        ):
+            for entry in entries:
+                try:
+                    restore(self.core, now, entry.body)
+                except ValueError as error:
+                    self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
+        placed = {waiting_id(record.task) for record in self.core.ledger.tasks.values()}
+        return [entry for entry in restored if entry.kind == WAITING and entry.id in placed]
 
     # ------------------------------------------------------------------ what was learned
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from scheduler_server.assignment import state
 from scheduler_server.assignment.accuracy import Accuracy
-from scheduler_server.assignment.effects import Effect, Moved, Published
+from scheduler_server.assignment.effects import Effect, Published
 from scheduler_server.assignment.events import (
     Abandon,
     Cancel,
+    CloseQueue,
     Connect,
     Disconnect,
     Event,
@@ -22,6 +23,7 @@ from scheduler_server.assignment.events import (
     Shutdown,
     Submit,
     Tick,
+    Withdraw,
 )
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.link import Link
@@ -30,7 +32,6 @@ from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.queueing import Queue
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.vitals import Vitals
-from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.fallback.breaker import ALL, BreakerState, CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
@@ -100,7 +101,7 @@ class Scheduler:
             watch_ack=self._watch_ack,
             untrusted=self.accuracy.untrusted,
         )
-        self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch_waiter)
+        self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch)
         self.placement.queue = self.queue
         self.outcomes = Outcomes(self.fleet, self.ledger, predictor, self.accuracy, self.placement, self._make_event)
         self.link = Link(
@@ -121,6 +122,8 @@ class Scheduler:
             Connect: self.link.connect,
             Disconnect: self.link.disconnect,
             Abandon: self.queue.abandon,
+            Withdraw: self.queue.withdraw,
+            CloseQueue: lambda _now, _event, _out: self.queue.close(),
             Cancel: self._cancel,
             RemoveWorker: self.link.remove_by_order,
             Publish: self._publish,
@@ -129,7 +132,7 @@ class Scheduler:
         }
         # Timers: (when, tie, what it is for). A sampled worker's release and an offer's ack; both are checked against
         # their record when due, so an outdated one does nothing.
-        self._timers: list[tuple[float, int, WorkerRecord | TaskRecord | Waiter]] = []
+        self._timers: list[tuple[float, int, WorkerRecord | TaskRecord]] = []
         self._tie = count()
         self._sweep_at = now.monotonic + _SWEEP_S
         self._cleanup_at = now.monotonic + settings.health.cleanup_interval_s
@@ -144,12 +147,15 @@ class Scheduler:
             self._advance(now, out)
         self._handlers[type(event)](now, event, out)
         if self.outcomes.moved:
-            out += [Moved(record) for record in self.outcomes.moved]
-            self.outcomes.moved.clear()
-        if self.queue.waiting.placeable and self.queue.waiting.usable():
-            self.queue.fill(now, out)
-            if self.queue.unfilled:
-                self._due = now[0]
+            self.outcomes.tell_moved(out)
+        opened = self.fleet.opened
+        if opened:
+            if self.queue.waiting.placeable and self.queue.open:
+                self.queue.fill(now, out)
+                if self.queue.unfilled:
+                    self._due = now[0]
+            else:
+                opened.clear()
         if self.breaker.transitions:
             self._tell_breaker(now, out)
         return out
@@ -163,14 +169,13 @@ class Scheduler:
         timers = self._timers
         while timers and timers[0][0] <= monotonic:
             at, _, subject = heappop(timers)
-            if isinstance(subject, Waiter):
-                self.queue.due(now, subject, out)
-            elif isinstance(subject, WorkerRecord):
+            if isinstance(subject, WorkerRecord):
                 if at == subject.release_watched:
                     subject.release_watched = 0.0
                     self._release(now, subject, out)
             else:
                 self._ack_due(now, subject, out)
+        self.queue.advance(now, out)
         if monotonic >= self._sweep_at:
             self._sweep_at = monotonic + _SWEEP_S
             self.vitals.sweep(now, out)
@@ -185,7 +190,7 @@ class Scheduler:
         self._set_due()
 
     def _set_due(self) -> None:
-        due = min(self._sweep_at, self._cleanup_at)
+        due = min(self._sweep_at, self._cleanup_at, self.queue.next_at())
         self._due = min(due, self._timers[0][0]) if self._timers else due
 
     def _watch_release(self, at: float, record: WorkerRecord) -> None:
@@ -200,8 +205,7 @@ class Scheduler:
         heappush(self._timers, (at, next(self._tie), record))
         self._due = min(self._due, at)
 
-    def _watch_waiter(self, at: float, waiter: Waiter) -> None:
-        heappush(self._timers, (at, next(self._tie), waiter))
+    def _watch(self, at: float) -> None:
         self._due = min(self._due, at)
 
     # ------------------------------------------------------------------ timers

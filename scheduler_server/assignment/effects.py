@@ -40,16 +40,20 @@ class Queued(NamedTuple):
 
 
 class Unqueued(NamedTuple):
-    """Such a task waits no more: to be taken out of the journal. `ended`: it was not placed."""
+    """Such a task waits no more: to be taken out of the journal. `ended`: it was not placed.
+
+    Otherwise the Granted of its lease comes next: one promise takes the place of the other.
+    """
 
     waiter: "Waiter"
     ended: "Unplaced | None" = None
 
 
 class Moved(NamedTuple):
-    """A lease was acknowledged or started."""
+    """A lease was acknowledged or started: `state`. Its record may be further by the time that this is read."""
 
     record: "TaskRecord"
+    state: TaskState
 
 
 class CancelReply(NamedTuple):

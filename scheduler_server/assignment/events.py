@@ -29,6 +29,18 @@ class Abandon(NamedTuple):
     ticket: int
 
 
+class Withdraw(NamedTuple):
+    """What was enqueued could not be made durable: it does not wait any more, as if it had never come. No answer."""
+
+    tenant: str
+    task_id: str
+    attempt: int
+
+
+class CloseQueue(NamedTuple):
+    """The server is going down: what waits stays where it is. No answer."""
+
+
 class Cancel(NamedTuple):
     """A task is to be cancelled; `attempt` 0 means 1, an empty `lease_id` means whatever it is. One CancelReply."""
 
@@ -99,6 +111,8 @@ class Tick(NamedTuple):
 Event: TypeAlias = (
     Submit
     | Abandon
+    | Withdraw
+    | CloseQueue
     | Cancel
     | ReportOutcome
     | Connect

@@ -7,7 +7,7 @@ so because everything that comes later starts from a later time.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from scheduler_server.assignment.queue_settings import QueueSettings
+from scheduler_server.assignment.queue_settings import OBJECTIVES, QueueSettings
 
 
 class Coming(NamedTuple):
@@ -26,12 +26,12 @@ class Order(NamedTuple):
     by_tenant: bool = False
 
 
-def _fifo(_settings: QueueSettings) -> Order:
+def _fifo(_settings: QueueSettings, _patience: float) -> Order:
     """First come, first served."""
     return Order("fifo", lambda coming: coming.since)
 
 
-def _priority(settings: QueueSettings) -> Order:
+def _priority(settings: QueueSettings, _patience: float) -> Order:
     """As if it had come earlier: by `priority_worth_s` for the highest priority, in proportion for others.
 
     Every task ages at the same rate, so one that has waited that much longer than another goes first whatever the
@@ -41,23 +41,28 @@ def _priority(settings: QueueSettings) -> Order:
     return Order("priority", lambda coming: coming.since - worth * coming.priority)
 
 
-def _shortest(settings: QueueSettings) -> Order:
+def _shortest(settings: QueueSettings, patience: float) -> Order:
     """As if it had come later by `patience` times its predicted P50.
 
     Short tasks overtake long ones, and the bound is part of the key: a task of duration p is never overtaken by what
     came more than `patience * p` after it. Priority counts as in `priority`.
     """
-    patience, worth = settings.patience, settings.priority_worth_s
+    worth = settings.priority_worth_s
     return Order("shortest", lambda coming: coming.since + patience * coming.p50_s - worth * coming.priority)
 
 
-def _fair(settings: QueueSettings) -> Order:
+def _fair(settings: QueueSettings, _patience: float) -> Order:
     """By tenant, in predicted slot-seconds over weight; among a tenant's own by priority with aging."""
     worth = settings.priority_worth_s
     return Order("fair", lambda coming: coming.since - worth * coming.priority, by_tenant=True)
 
 
-ORDERS: dict[str, Callable[[QueueSettings], Order]] = {
+def order_of(settings: QueueSettings, objective: str) -> Order:
+    """The order that is set, or that of the objective, with its patience."""
+    return ORDERS[settings.order or OBJECTIVES[objective][0]](settings, settings.patience_for(objective))
+
+
+ORDERS: dict[str, Callable[[QueueSettings, float], Order]] = {
     "fifo": _fifo,
     "priority": _priority,
     "shortest": _shortest,

@@ -27,9 +27,10 @@ class QueueSettings:
         "which waiting task is next; empty: what assignment.objective says",
         choices=("", "fifo", "priority", "shortest", "fair"),
     )
-    patience: float = setting(
-        10.0,
-        "order shortest: a task is overtaken by nothing that came later than this many times its predicted duration",
+    patience: float | None = setting(
+        None,
+        "order shortest: a task is overtaken by nothing that came later than this many times its predicted duration;"
+        " none: what assignment.objective says",
         minimum=0,
         maximum=1e6,
     )
@@ -42,6 +43,10 @@ class QueueSettings:
         256 * 1024 * 1024, "payload that may wait with them", unit="bytes", minimum=0, maximum=64 * 1024**3
     )
     tenant_weights: dict[str, float] = setting({}, "order fair: shares by tenant; 1 where nothing is said")
+
+    def patience_for(self, objective: str) -> float:
+        """The patience that is set, or that of the objective."""
+        return OBJECTIVES[objective][1] if self.patience is None else self.patience
 
     def faults(self) -> Iterable[tuple[str, str]]:
         """Weights that are none, as (field, message)."""

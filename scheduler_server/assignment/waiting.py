@@ -1,34 +1,37 @@
 """The tasks that wait, by what they need: which is next for a slot, and how many are ahead of one?
 
-    group    one set of needs (capabilities, labels, delivery, workers excluded); its tasks can use the same pools
-    lane     the tasks of one group, or of one tenant in it where the order goes by tenant; a heap of absolute keys
-    ranks    by group, a lower bound of its first task's rank: a freed slot compares those of the groups it can serve
+    lanes.py   tasks in groups by what they need, which of a group is next
+    reach.py   which groups can use which pools
+    ranks      by group, a lower bound of its first task's rank: a freed slot compares those of the groups it can serve
+    rank.py    how many, and how much work, stand before a task
 
 Nothing here looks at all waiting tasks. An unsatisfiable task is in a group that no open pool serves, so it blocks
 nobody. Dead entries (cancelled, expired) stay in their heap until they come to its top or outnumber the living.
 """
 
-from heapq import heapify, heappop, heappush
-from itertools import count
 from math import inf
-from typing import Any
-
-import numpy as np
 
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.expected_start import Answer
+from scheduler_server.assignment.lanes import Entry, Group, Lane
 from scheduler_server.assignment.order import Coming, Order
 from scheduler_server.assignment.rank import RankIndex
+from scheduler_server.assignment.reach import Reach
 from scheduler_server.assignment.tenants import Tenant, Tenants
-from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Delivery
 from scheduler_server.registry.eligibility import ClassKey, EligibilityClass
 from scheduler_server.registry.fleet import Fleet
+from scheduler_server.registry.pool import Pool
+
+MOST_GROUPS = 2_048
+"""Different sets of needs that may wait at once. Half of the eligibility classes remembered, so that waiting ones do
+not push each other out; and a query of position sums over all of them."""
 
 _SPARE_GROUPS = 64
 """Empty groups kept beyond twice the used ones: needs come back."""
 
-_LEAST_DEAD = 64
+_SPARE_LANES = 64
+"""Empty lanes of a tenant kept beyond twice those with tasks."""
 
 
 class Waiter:
@@ -36,12 +39,13 @@ class Waiter:
 
     `since` and the other `*_at` are monotonic seconds, `since_wall` wall seconds. `tickets` are the calls that wait for
     it, by number, with the instants at which they give up; `enqueued` says that it waits without any. It is `placeable`
-    while it stands in a group, and not while it is held back by its not_before.
+    while it stands in a group, and not while it is held back by its not_before. `p50_s` and `work_s` (median, mean) are
+    its duration as predicted when it began to wait: its place in the order rests on them.
     """
 
     __slots__ = (
-        "answer", "enqueued", "event", "expires_at", "gone", "group", "key", "placeable", "prediction", "rank_key",
-        "sequence", "since", "since_wall", "tenant", "tickets", "work_s",
+        "answer", "enqueued", "event", "expires_at", "gone", "group", "key", "lane", "p50_s", "placeable", "rank_key",
+        "sequence", "since", "since_wall", "tenant", "tickets", "timer_at", "work_s",
     )  # fmt: skip
 
     def __init__(self, event: Submit, now: float, wall: float, sequence: int) -> None:
@@ -51,12 +55,14 @@ class Waiter:
         self.sequence = sequence
         self.enqueued = False
         self.expires_at = inf
+        self.timer_at = inf  # the instant that is watched for it
         self.tickets: dict[int, float] = {}
-        self.prediction: Prediction | None = None
+        self.p50_s = 0.0
         self.work_s = 0.0
         self.key = 0.0
         self.rank_key: tuple[float, int] = (0.0, sequence)
         self.group: Group | None = None
+        self.lane: Lane | None = None
         self.tenant: Tenant | None = None
         self.answer: Answer | None = None
         self.placeable = False
@@ -65,66 +71,16 @@ class Waiter:
     def __lt__(self, other: "Waiter") -> bool:
         return self.sequence < other.sequence
 
-
-class _Lane:
-    __slots__ = ("dead", "heap", "rank", "tenant")
-
-    def __init__(self, tenant: Tenant | None) -> None:
-        self.tenant = tenant
-        self.heap: list[tuple[float, int, Waiter]] = []
-        self.rank: float | None = None  # with which it stands in its group's heap
-        self.dead = 0
-
-    def head(self) -> Waiter | None:
-        heap = self.heap
-        while heap:
-            waiter = heap[0][2]
-            if waiter.placeable:
-                return waiter
-            heappop(heap)
-            self.dead -= 1
-        return None
-
-
-class Group:
-    """The waiting tasks of one set of needs."""
-
-    __slots__ = ("count", "eligible", "excluded", "heap", "index", "lanes", "needs")
-
-    def __init__(self, needs: ClassKey, excluded: tuple[str, ...], index: int) -> None:
-        self.needs = needs
-        self.excluded = excluded
-        self.index = index
-        self.eligible: EligibilityClass | None = None
-        self.count = 0
-        self.lanes: dict[str, _Lane] = {}
-        self.heap: list[tuple[float, int, _Lane]] = []
-
-    def first(self, by_tenant: bool) -> tuple[float, Waiter] | None:
-        """The rank of the task that is next, and the task."""
-        heap = self.heap
-        while heap:
-            rank, _, lane = heap[0]
-            head = lane.head() if rank == lane.rank else None
-            if head is None:  # an entry from before, or an empty lane
-                heappop(heap)
-                if rank == lane.rank:
-                    lane.rank = None
-                    if lane.tenant is not None:
-                        self.lanes.pop(lane.tenant.name, None)
-                continue
-            current = lane.tenant.used if by_tenant and lane.tenant is not None else head.key
-            if current != rank:  # its tenant has been served since, or its first task is gone
-                heappop(heap)
-                lane.rank = current
-                heappush(heap, (current, head.sequence, lane))
-                continue
-            return rank, head
-        return None
+    def __repr__(self) -> str:
+        return f"<waiting {self.event.task.key!r} since {self.since_wall!r}>"
 
 
 class WaitingTasks:
-    """The index. Invariants: `count` tasks are placeable or held back; `by_task` has each under its tenant and id."""
+    """The index.
+
+    Invariants: `by_task` has each under its tenant and id, `placeable` of them stand in groups; between events none of
+    these could use a candidate in a pool that is not among the fleet's `opened`.
+    """
 
     def __init__(self, fleet: Fleet, order: Order, tenants: Tenants) -> None:
         self._fleet = fleet
@@ -133,27 +89,36 @@ class WaitingTasks:
         self.by_task: dict[tuple[str, str], Waiter] = {}
         self.placeable = 0
         self.payload_bytes = 0
-        self._sequence = count(1)
-        self._groups: dict[tuple[ClassKey, tuple[str, ...]], Group] = {}
+        self._last_sequence = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.reach = Reach(self._fleet)
+        self._groups: dict[ClassKey, Group] = {}
+        self._used_groups = 0
         self._listed: list[Group | None] = []
         self._free: list[int] = []
+        self._ranks: list[float] = []
+        self._blocked: set[int] = set()  # groups with blocked lanes
         self._index = RankIndex()
-        self._ranks = np.zeros(0)
-        self._pools: Any = None  # the fleet's list that the rest is true of, and how many pools it had
-        self._known_pools = -1
-        self._wanted = np.zeros(0)  # by pool, how many groups with waiting tasks it serves
-        self._of_pool: list[np.ndarray[Any, np.dtype[np.intp]]] = []  # by pool, the indexes of the groups it serves
-        self._overlaps: dict[int, np.ndarray[Any, np.dtype[np.float64]]] = {}
-        self._serving: np.ndarray[Any, np.dtype[np.bool_]] = np.zeros((0, 0), dtype=np.bool_)
+        self.placeable = 0
 
     def __len__(self) -> int:
         return len(self.by_task)
 
+    @property
+    def group_count(self) -> int:
+        """Different sets of needs that wait."""
+        return self._used_groups
+
     # ------------------------------------------------------------------ come and go
 
-    def new(self, event: Submit, now: float, wall: float) -> Waiter:
-        """A task that is to wait; nothing is known of it here yet."""
-        return Waiter(event, now, wall, next(self._sequence))
+    def new(self, event: Submit, now: float, wall: float, sequence: int | None = None) -> Waiter:
+        """A task that is to wait; nothing is known of it here yet. `sequence`: the one that it had before a restart."""
+        if sequence is None:
+            sequence = self._last_sequence + 1
+        self._last_sequence = max(self._last_sequence, sequence)
+        return Waiter(event, now, wall, sequence)
 
     def hold(self, waiter: Waiter) -> None:
         """Take a task in, not to be placed yet."""
@@ -161,45 +126,73 @@ class WaitingTasks:
         self.by_task[task.tenant, task.task_id] = waiter
         self.payload_bytes += len(task.payload)
         waiter.tenant = tenant = self.tenants.get(task.tenant)
-        self.tenants.comes(tenant)
+        tenant.waiting += 1
 
-    def release(self, waiter: Waiter) -> None:
-        """Let a task that is held take its place among the others."""
+    def release(self, waiter: Waiter) -> Group:
+        """Let a task that is held take its place among the others; its group."""
         task = waiter.event.task
-        prediction = waiter.prediction
-        p50_s = prediction.p50_ms / 1e3 if prediction is not None else 0.0
-        waiter.work_s = prediction.mean_ms / 1e3 if prediction is not None else 0.0
-        waiter.key = self.order.key(Coming(waiter.since, task.priority, p50_s))
-        group = self._group(waiter)
-        waiter.group = group
+        tenant = waiter.tenant or self.tenants.get(task.tenant)
+        order = self.order
+        waiter.key = order.key(Coming(waiter.since, task.priority, waiter.p50_s))
+        waiter.group = group = self._group(waiter)
         waiter.placeable = True
         self.placeable += 1
-        by_tenant = self.order.by_tenant
-        tenant = waiter.tenant
-        name = task.tenant if by_tenant else ""
-        lane = group.lanes.get(name)
-        if lane is None:
-            lane = group.lanes[name] = _Lane(tenant if by_tenant else None)
-        heappush(lane.heap, (waiter.key, waiter.sequence, waiter))
-        rank = tenant.used if by_tenant and tenant is not None else waiter.key
-        if lane.rank is None or rank < lane.rank:
-            lane.rank = rank
-            heappush(group.heap, (rank, waiter.sequence, lane))
-        if not group.count:
-            self._want(group, 1.0)
-        group.count += 1
         index = group.index
-        self._ranks[index] = min(self._ranks[index], rank)
-        waiter.rank_key = (self._place_in_line(waiter), waiter.sequence)
+        if not group.count:
+            group.owner = tenant
+            tenant.groups += 1
+            self._used_groups += 1
+        group.count += 1
+        waiter.lane = lane = group.lane(task.excluded, tenant if order.by_tenant else None)
+        if order.by_tenant:
+            if not lane.heap:
+                self._start(lane, tenant)
+            tenant.line = max(tenant.line, tenant.used) + waiter.work_s / tenant.weight
+            waiter.rank_key = (tenant.line + lane.offset, waiter.sequence)
+        else:
+            waiter.rank_key = (waiter.key, waiter.sequence)
+        lane.add(waiter)
+        entry = lane.entry
+        if entry is not None and entry[0] < self._ranks[index]:
+            self._ranks[index] = entry[0]
         self._index.add(waiter.rank_key, index, waiter.work_s)
+        return group
 
-    def _place_in_line(self, waiter: Waiter) -> float:
-        """What positions are counted by: the key; by tenant, what its tenant will have had when its turn comes."""
-        tenant, group = waiter.tenant, waiter.group
-        if not self.order.by_tenant or tenant is None or group is None:
-            return waiter.key
-        tenant.line = max(tenant.line, tenant.used) + waiter.work_s / tenant.weight
-        return tenant.line
+    def _start(self, lane: Lane, tenant: Tenant) -> None:
+        """Say where a lane stands that was empty.
+
+        Not before the task that was placed last for such slots: what a tenant did not use is not saved up. As far back
+        as the tenant's other tasks for these slots; if none wait, no further back than by what it has running.
+        """
+        level = max((pool.level for pool in self._pools(lane.group.index)), default=0.0)
+        tag = lane.tag if lane in tenant.lanes else -inf
+        alike = self.reach.alike(lane.group.index)
+        offset: float | None = None
+        debt = level
+        empty = 0
+        for other in tenant.lanes:
+            if other is lane:
+                continue
+            if not other.heap:
+                empty += 1
+            if other.group.index >= len(alike) or not alike[other.group.index]:
+                continue
+            if other.heap:
+                offset = other.offset if offset is None else max(offset, other.offset)
+            else:
+                debt = max(debt, other.tag)
+        debt = min(debt, level + max(0.0, tenant.running) / tenant.weight)
+        if offset is None:
+            rank = max(level, tag, debt)
+            if rank == level > tag:
+                self.tenants.begins_anew(tenant)
+            offset = rank - tenant.used
+        lane.offset = offset
+        if empty > len(tenant.lanes) - empty + _SPARE_LANES:
+            for other in [other for other in tenant.lanes if not other.heap and other is not lane]:
+                del tenant.lanes[other]
+                other.group.forget(other)
+        tenant.lanes[lane] = None
 
     def remove(self, waiter: Waiter) -> None:
         """Let a task go, whatever became of it."""
@@ -208,182 +201,160 @@ class WaitingTasks:
         self.payload_bytes -= len(task.payload)
         waiter.gone = True
         if waiter.tenant is not None:
-            self.tenants.goes(waiter.tenant)
-        if waiter.placeable:
-            self._withdraw(waiter)
-
-    def _withdraw(self, waiter: Waiter) -> None:
-        group = waiter.group
-        if group is None:
+            waiter.tenant.waiting -= 1
+        group, lane = waiter.group, waiter.lane
+        if not waiter.placeable or group is None or lane is None:
             return
         waiter.placeable = False
         self.placeable -= 1
         self._index.remove(waiter.rank_key)
+        lane.remove(waiter)
         group.count -= 1
         if not group.count:
-            self._want(group, -1.0)
             self._ranks[group.index] = inf
-        lane = group.lanes.get(waiter.event.task.tenant if self.order.by_tenant else "")
-        if lane is None:
-            return
-        if lane.heap and lane.heap[0][2] is waiter:
-            heappop(lane.heap)
-        else:
-            lane.dead += 1
-            if lane.dead > _LEAST_DEAD and 2 * lane.dead > len(lane.heap):
-                lane.heap = [entry for entry in lane.heap if entry[2].placeable]
-                heapify(lane.heap)
-                lane.dead = 0
+            self._blocked.discard(group.index)
+            self._used_groups -= 1
+            if group.owner is not None:
+                group.owner.groups -= 1
+                group.owner = None
 
     def reorder(self, order: Order) -> None:
         """Wait in another order from now on. Takes as long as all of them coming anew."""
-        waiting = [waiter for waiter in self.by_task.values() if waiter.placeable]
+        waiting = sorted(waiter for waiter in self.by_task.values() if waiter.placeable)
         for waiter in waiting:
             waiter.placeable = False
+        for group in self._groups.values():
+            if group.owner is not None:
+                group.owner.groups -= 1
         self.order = order
-        self.placeable = 0
-        self._groups, self._listed, self._free = {}, [], []
-        self._index = RankIndex()
-        self._ranks = np.zeros(0)
-        self._pools = None
-        for tenant in {id(waiter.tenant): waiter.tenant for waiter in waiting}.values():
-            if tenant is not None:
-                tenant.line = 0.0
-        for waiter in sorted(waiting):
+        self._begin()
+        for tenant in self.tenants:
+            tenant.line = 0.0
+            tenant.lanes = {}
+        for waiter in waiting:
             self.release(waiter)
 
     # ------------------------------------------------------------------ groups and pools
 
+    def has_group(self, event: Submit) -> bool:
+        """Do tasks with the same needs wait?"""
+        group = self._groups.get(_needs(event))
+        return group is not None and group.count > 0
+
     def _group(self, waiter: Waiter) -> Group:
-        event = waiter.event
-        task = event.task
-        needs = (task.required, task.labels, event.delivery is Delivery.STREAM)
-        key = (needs, task.excluded)
-        group = self._groups.get(key)
+        needs = _needs(waiter.event)
+        group = self._groups.get(needs)
         if group is None:
-            if len(self._groups) > 2 * sum(1 for each in self._groups.values() if each.count) + _SPARE_GROUPS:
+            if len(self._groups) > 2 * self._used_groups + _SPARE_GROUPS:
                 self._forget_empty_groups()
             index = self._free.pop() if self._free else len(self._listed)
-            group = self._groups[key] = Group(needs, task.excluded, index)
+            group = self._groups[needs] = Group(needs, index)
             if index == len(self._listed):
                 self._listed.append(group)
-                if index >= len(self._ranks):
-                    self._ranks = np.concatenate([self._ranks, np.full(max(16, index), inf)])
+                self._ranks.append(inf)
             else:
                 self._listed[index] = group
-            self._ranks[index] = inf
-            self._pools = None  # resolve anew
+                self._ranks[index] = inf
+            self.reach.set(index, needs)
         return group
 
     def _forget_empty_groups(self) -> None:
-        for key in [key for key, group in self._groups.items() if not group.count]:
-            group = self._groups.pop(key)
+        for group in [group for group in self._groups.values() if not group.count]:
+            for lane in group.lanes.values():
+                if lane.tenant is not None:
+                    lane.tenant.lanes.pop(lane, None)
+            del self._groups[group.needs]
             self._listed[group.index] = None
+            self.reach.set(group.index, None)
             self._free.append(group.index)
 
-    def _current(self) -> None:
-        """Make what is known of pools true again after pools or groups came."""
-        pools = self._fleet.pools
-        if self._pools is pools and self._known_pools == len(pools):
-            return
-        self._pools, self._known_pools = pools, len(pools)
-        self._overlaps = {}
-        serving = np.zeros((len(self._listed), len(pools)), dtype=np.bool_)
-        for group in self._groups.values():
-            group.eligible = self._fleet.eligible(group.needs)
-            if group.eligible is not None and len(group.eligible.positions):
-                serving[group.index, group.eligible.positions] = True
-        self._serving = serving
-        used = np.array([group is not None and group.count > 0 for group in self._listed], dtype=np.float64)
-        self._wanted = used @ serving if len(used) else np.zeros(len(pools))
-        self._of_pool = [np.flatnonzero(serving[:, pool]) for pool in range(len(pools))]
+    def _pools(self, index: int) -> list[Pool]:
+        eligible = self.reach.eligible(index)
+        return eligible.pools if eligible is not None else []
 
-    def _want(self, group: Group, by: float) -> None:
-        if self._pools is self._fleet.pools and self._known_pools == len(self._fleet.pools):
-            if group.index < len(self._serving):
-                self._wanted[self._serving[group.index]] += by
-            else:
-                self._pools = None
+    def eligible(self, waiter: Waiter) -> EligibilityClass | None:
+        """The pools that could serve a placeable task; None: it asks for more label keys than can be sorted by."""
+        return self.reach.eligible(waiter.group.index) if waiter.group is not None else None
 
     # ------------------------------------------------------------------ who is next
 
-    def usable(self) -> bool:
-        """Is there a worker with a free slot that some waiting task could take?"""
-        if not self.placeable:
-            return False
-        self._current()
-        return self._fleet.any_open(self._wanted)
+    def opened(self) -> list[Pool]:
+        """The pools that became usable since this was last asked, each once. They are to be filled now."""
+        self.reach.current()
+        opened = self._fleet.opened
+        pools = list(dict.fromkeys(opened)) if len(opened) > 1 else list(opened)
+        opened.clear()
+        if self._blocked:
+            for pool in pools:
+                for index in self._blocked.intersection(self.reach.of_pool(pool)):
+                    self._blocked.discard(index)
+                    group = self._listed[index]
+                    if group is not None:
+                        group.unblock()
+                        self._ranks[index] = -inf  # not known: looked at when it is its turn
+        return pools
 
-    def next(self, skipped: set[int]) -> Waiter | None:
-        """The task that is next for the slots that are free, of the groups not skipped; None: nobody can use them."""
-        self._current()
-        by_tenant = self.order.by_tenant
-        pools = self._fleet.open_pools(self._wanted)
-        if not len(pools):
+    def next(self, pools: list[Pool]) -> "tuple[Entry, Waiter] | None":
+        """The task that is next for the candidates in these pools, and where it stands; None: none can use them.
+
+        Pools without candidates are taken out of the list.
+        """
+        while pools and not pools[-1].counts[0]:
+            pools.pop()
+        if not pools:
             return None
-        groups = self._of_pool[pools[0]]
-        if len(pools) > 1:
-            groups = np.unique(np.concatenate([self._of_pool[pool] for pool in pools]))
-        if skipped:
-            groups = groups[[index not in skipped for index in groups.tolist()]]
-        ranks = self._ranks
-        while len(groups):
-            at = int(groups[ranks[groups].argmin()])
-            bound = ranks[at]
+        of_pool = self.reach.of_pool
+        if len(pools) == 1:
+            groups = of_pool(pools[0])
+        else:
+            pools[:] = [pool for pool in pools if pool.counts[0]]
+            groups = sorted(set().union(*map(of_pool, pools)))
+        ranks, listed = self._ranks, self._listed
+        bounds = [ranks[index] for index in groups]
+        while True:
+            bound = min(bounds, default=inf)
             if bound == inf:
                 return None
-            group = self._listed[at]
-            first = group.first(by_tenant) if group is not None else None
-            if first is None:
-                ranks[at] = inf
-                continue
-            rank, waiter = first
-            if rank > bound:
-                ranks[at] = rank
-                continue
-            if by_tenant:
-                return self._of_equals(groups[ranks[groups] == bound].tolist(), rank, waiter)
-            return waiter
-        return None
+            found = None
+            start = bounds.index(bound)
+            for at in range(start, len(bounds)) if bounds.count(bound) > 1 else (start,):
+                if bounds[at] != bound:
+                    continue
+                index = groups[at]
+                group = listed[index]
+                first = group.first() if group is not None else None
+                bounds[at] = ranks[index] = rank = inf if first is None else first[0][0]
+                if first is not None and rank == bound and (found is None or first[0][:3] < found[0][:3]):
+                    found = first
+            if found is not None:
+                return found
 
-    def _of_equals(self, groups: list[int], rank: float, waiter: Waiter) -> Waiter:
-        """One tenant may have tasks in several groups: its own order decides between them."""
-        for index in groups:
-            group = self._listed[index]
-            first = group.first(by_tenant=True) if group is not None else None
-            if first is not None and first[0] == rank:
-                other = first[1]
-                if (other.key, other.sequence) < (waiter.key, waiter.sequence):
-                    waiter = other
-        return waiter
+    def block(self, waiter: Waiter) -> None:
+        """It excludes every worker that is free now: pass over it until another becomes free."""
+        if waiter.group is not None and waiter.lane is not None:
+            waiter.group.block(waiter.lane)
+            self._blocked.add(waiter.group.index)
 
     # ------------------------------------------------------------------ how many are ahead
 
     def ahead(self, waiter: Waiter) -> tuple[int, float]:
-        """Tasks before this one that could take the same slots, and their work in slot-seconds."""
+        """Tasks before this one that could take the same slots, and the work in slot-seconds that falls on these."""
         group = waiter.group
         if group is None:
             return 0, 0.0
-        self._current()
-        number, work = self._index.ahead(waiter.rank_key, self._overlap(group.index))
+        reach = self.reach
+        number, work = self._index.ahead(waiter.rank_key, reach.alike(group.index), reach.shares(group.index))
         return round(number), work
-
-    def _overlap(self, index: int) -> "np.ndarray[Any, np.dtype[np.float64]]":
-        """By group, 1 where it shares a pool with this one; of groups without any pool, only itself."""
-        found = self._overlaps.get(index)
-        if found is None:
-            serving = self._serving
-            found = (serving @ serving[index]).astype(np.float64)
-            found[index] = 1.0
-            self._overlaps[index] = found
-        return found
 
     def slots(self, waiter: Waiter) -> tuple[float, float, int]:
         """Slots of the workers that could take it and are in the running; and what runs there.
 
-        That is: the sum of the predicted ends (monotonic seconds), and how many tasks.
+        That is: the seconds that it was predicted to take, and how many tasks.
         """
-        group = waiter.group
-        self._current()
-        eligible = group.eligible if group is not None else None
+        eligible = self.eligible(waiter)
         return self._fleet.capacity_of(eligible.pools) if eligible is not None else (0.0, 0.0, 0)
+
+
+def _needs(event: Submit) -> ClassKey:
+    task = event.task
+    return (task.required, task.labels, event.delivery is Delivery.STREAM)

@@ -67,9 +67,9 @@ class Pool:
         "_winners",
         "best",
         "counts",
-        "ends",
         "index",
         "keys",
+        "level",
         "members",
         "open",
         "open_flags",
@@ -77,6 +77,7 @@ class Pool:
         "running",
         "slots",
         "tops",
+        "work",
     )  # fmt: skip
 
     def __init__(self, profile: Profile, index: int, bests: Bests) -> None:
@@ -86,8 +87,9 @@ class Pool:
         bests.make_room(index)
         self.members: list[WorkerRecord] = []
         self.slots = 0  # of all members
-        self.ends = 0.0  # of all leases of all members: the sum of the instants at which they are predicted to end
+        self.work = 0.0  # seconds that all leases of all members were predicted to take when they were granted
         self.running = 0  # how many leases those are
+        self.level = 0.0  # where the order of waiting tasks goes by tenant: the rank of the one placed here last
         self.counts = [0] * len(Rejection)
         self.best = -inf
         self._best_block = 0  # the block that it is in
@@ -122,7 +124,7 @@ class Pool:
         self.members.append(record)
         self.slots += record.slots
         for lease in record.leases.values():
-            self.began(lease.ends_at)
+            self.began(lease.ends_at - lease.granted_at)
         record.pool, record.pos = self, pos
         self.counts[record.status] += 1
         self._bests.candidates_view[self.index] = self.counts[0]
@@ -137,7 +139,7 @@ class Pool:
         self._bests.candidates_view[self.index] = self.counts[0]
         self.slots -= record.slots
         for lease in record.leases.values():
-            self.ended(lease.ends_at)
+            self.ended(lease.ends_at - lease.granted_at)
         mover = self.members.pop()
         if pos != last:
             key = self._keys[last]
@@ -149,15 +151,15 @@ class Pool:
             self.open[last] = 0
         record.pos = -1
 
-    def began(self, ends_at: float) -> None:
-        """A member was given a lease that is predicted to end then."""
-        self.ends += ends_at
+    def began(self, lasts_s: float) -> None:
+        """A member was given a lease that is predicted to take so long."""
+        self.work += lasts_s
         self.running += 1
 
-    def ended(self, ends_at: float) -> None:
-        """A member's lease is over that was predicted to end then."""
-        self.ends -= ends_at
+    def ended(self, lasts_s: float) -> None:
+        """A member's lease is over that was predicted to take so long."""
         self.running -= 1
+        self.work = self.work - lasts_s if self.running else 0.0  # rounding must not add up for ever
 
     def set_key(self, pos: int, key: float) -> None:
         """Set one member's key; keeps its block's maximum and `best` true."""

@@ -140,13 +140,12 @@ def _careful(request: schedule_service_pb2.AssignRequest, prefix: str) -> Submit
     if when_full == "wait":
         if prefix:
             checker.fault(f"{prefix}wait", "is not for a batch; enqueue its tasks, or ask for each by itself")
-        wait_s = checker.span_s(f"{prefix}wait", request.wait.seconds, request.wait.nanos)
-        if wait_s > MAX_WAIT_S:
-            checker.fault(f"{prefix}wait", f"must be at most an hour, {MAX_WAIT_S:.0f} s (got {wait_s:g} s)")
-    if task.start_by is not None and task.not_before is not None and task.start_by < task.not_before:
-        checker.fault(
-            f"{at}start_by", f"must not be before not_before, {task.not_before:.3f} (got {task.start_by:.3f})"
-        )
+        else:
+            wait_s = checker.span_s("wait", request.wait.seconds, request.wait.nanos)
+            if wait_s > MAX_WAIT_S:
+                checker.fault("wait", f"must be at most an hour, {MAX_WAIT_S:.0f} s (got {wait_s:.9g} s)")
+    if task.start_by is not None and task.not_before is not None and task.start_by <= task.not_before:
+        checker.fault(f"{at}start_by", f"must be after not_before, {task.not_before:.3f} (got {task.start_by:.3f})")
     checker.done()
     if task.slots > 1:
         raise NotSupported(f"{at}slots", "tasks that take more than one slot")

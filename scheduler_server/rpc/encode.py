@@ -193,6 +193,16 @@ def task_status(message: Any, record: TaskRecord) -> None:
         set_instant(message.ended_at, record.ended_wall)
 
 
+def moved_status(message: Any, record: TaskRecord, state: TaskState) -> None:
+    """Fill a TaskStatus as it was when the task came into this state, acknowledged or started."""
+    task_status(message, record)
+    message.state = state.value
+    message.ClearField("outcome")
+    message.ClearField("ended_at")
+    if state is TaskState.ACKNOWLEDGED:
+        message.ClearField("started_at")
+
+
 def task(message: Any, asked: Task) -> None:
     """Fill a Task, as the worker gets it."""
     message.task_id = asked.task_id

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from scheduler_server.assignment import effects
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.effects import Effect
-from scheduler_server.assignment.events import Abandon, Event, Submit, Tick
+from scheduler_server.assignment.events import Abandon, CloseQueue, Event, Submit, Tick, Withdraw
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
 from scheduler_server.assignment.waiting import Waiter
@@ -17,7 +17,8 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.making import make
 from scheduler_server.model.refusal import Refusal
-from scheduler_server.model.task import Task
+from scheduler_server.model.task import Task, TaskState
+from scheduler_server.rpc.durable import HELD_AT_MOST_S, Durable
 
 LEASE = "lease"
 """The journal's kind of entry for a lease."""
@@ -32,7 +33,7 @@ EVENTS_KEPT = 10_000
 class Promises(Protocol):
     """Where leases are kept: the journal writer, or what stands in for it."""
 
-    def put(self, kind: str, id: str, value: object) -> int:  # noqa: A002, D102 -- the journal's name
+    def put(self, kind: str, id: str, value: object, *, always: bool = False) -> int:  # noqa: A002, D102 -- the journal's name
         ...
 
     def delete(self, kind: str, id: str) -> int:  # noqa: A002, D102 -- the journal's name
@@ -49,7 +50,16 @@ class Changes(Protocol):
     """Who is told of each change of each task."""
 
     def of_lease(self, record: TaskRecord) -> None:
-        """It was granted, acknowledged, started, or is over."""
+        """It was granted, or is over."""
+
+    def of_moved(self, record: TaskRecord, state: TaskState) -> None:
+        """It was acknowledged, or started."""
+
+    def hold(self) -> None:
+        """The next change, and all after it, are to be told when `release` has been called once for it."""
+
+    def release(self) -> None:
+        """The oldest that is held may be told."""
 
     def of_waiting(self, waiter: Waiter) -> None:
         """It waits from now on."""
@@ -86,10 +96,13 @@ class Shell:
         self.event_counts: Counter[FleetEventKind] = Counter()  # since the start
         self.last_event = 0.0  # monotonic seconds
         self.changes: Changes | None = None
+        self.durable = Durable(journal)
         self._tickets: dict[int, asyncio.Future[effects.Reply]] = {}
         self._last_ticket = 0
         self._queued = 0  # the journal's sequence of the task queued last
-        self._durable: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._promised = False  # the next lease takes the place of a waiting task's entry
+        # By lease, until it is on disk: sequence, and what is to be sent then. After a kill the task would wait again.
+        self._unsure: dict[str, tuple[int, effects.HandOver | None]] = {}
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -122,6 +135,9 @@ class Shell:
                 answer = effect
             elif kind is effects.Granted:
                 record = effect.record  # type: ignore[union-attr]
+                if self._promised:
+                    self._bind(record)
+                    continue
                 self.journal.put(LEASE, record.lease_id, record)
                 if self.changes is not None:
                     self.changes.of_lease(record)
@@ -153,13 +169,47 @@ class Shell:
                 self.changes.of_waiting(effect.waiter)
         elif isinstance(effect, effects.Unqueued):
             self.journal.delete(WAITING, waiting_id(effect.waiter.event.task))
-            if self.changes is not None and effect.ended is not None:
+            if effect.ended is None:
+                self._promised = True
+            elif self.changes is not None:
                 self.changes.of_unplaced(effect.ended)
         elif isinstance(effect, effects.Moved):
             if self.changes is not None:
-                self.changes.of_lease(effect.record)
+                self.changes.of_moved(effect.record, effect.state)
+        elif isinstance(effect, effects.HandOver) and effect.decision.lease_id in self._unsure:
+            lease_id = effect.decision.lease_id
+            self._unsure[lease_id] = (self._unsure[lease_id][0], effect)
+        elif isinstance(effect, effects.Recall) and effect.lease_id in self._unsure:
+            return  # it was not sent, and will not be
         elif self.sessions is not None:
             self.sessions.send(effect)
+
+    def _bind(self, record: TaskRecord) -> None:
+        """A task that was promised a place has its lease: both changes go into one batch, as they came in one turn.
+
+        Nobody is told before that is on disk: a server that is killed in between forgets the lease and places the
+        task anew, so whoever had been told would do it a second time.
+        """
+        self._promised = False
+        sequence = self.journal.put(LEASE, record.lease_id, record, always=True)
+        self._unsure[record.lease_id] = (sequence, None)
+        if self.changes is not None:
+            self.changes.hold()
+            self.changes.of_lease(record)
+        self.durable.after(sequence, lambda: self._sure(record), self._loop)
+
+    def _sure(self, record: TaskRecord) -> None:
+        _, held = self._unsure.pop(record.lease_id)
+        if self.changes is not None:
+            self.changes.release()
+        if held is not None and self.sessions is not None and record.live and record.offered_on == held.session:
+            self.sessions.send(held)  # otherwise it was cancelled, or its worker is gone
+
+    async def sure(self, lease_id: str) -> None:
+        """Wait until a lease may be told of."""
+        unsure = self._unsure.get(lease_id)
+        if unsure is not None:
+            await self.durable.wait(unsure[0], HELD_AT_MOST_S)
 
     # ------------------------------------------------------------------ those who wait
 
@@ -174,38 +224,40 @@ class Shell:
                 return reply
             return await answer
         finally:
-            if self._tickets.pop(ticket, None) is not None and not answer.done():
+            # Who is cancelled while it waits cancels what it waits for.
+            if self._tickets.pop(ticket, None) is not None and (answer.cancelled() or not answer.done()):
                 self.handle(Abandon(ticket))
 
     def end_waits(self, refusal: Refusal) -> None:
-        """Answer every call that waits: the server is going down."""
-        for waiting in self._tickets.values():
+        """Answer every call that waits, and place nothing more that does: the server is going down."""
+        self.handle(CloseQueue())
+        for ticket, waiting in list(self._tickets.items()):
             if not waiting.done():
                 waiting.set_result(effects.Reply(None, None, None, False, refusal))
+                self.handle(Abandon(ticket))
 
-    def enqueue(self, event: Submit) -> tuple[effects.Reply, int]:
+    def enqueue(self, event: Submit) -> tuple[effects.Reply, int, bool]:
         """Give the core a task that is to wait without a call.
 
-        The answer, and the journal's sequence of its entry, which has to be durable before anybody is told; 0 where the
-        journal had no room, below 0 where there is no new entry: it was placed, refused, or promised before.
+        The answer, and the journal's sequence up to which all has to be on disk before anybody is told; 0 where the
+        journal had no room, below 0 where nothing is promised: it was placed or refused. And whether the promise is a
+        new one, to be taken back where it cannot be kept.
         """
         self._queued = -1
-        reply = self.handle(event)
-        return reply, self._queued
+        reply: effects.Reply = self.handle(event)
+        if reply.waiting is not None and self._queued < 0:  # promised before; that may not be on disk yet
+            return reply, self.journal.status().sequence, False
+        return reply, self._queued, True
 
-    async def durable(self, sequence: int) -> None:
-        """Wait until all up to here is on disk."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._durable.append((sequence, done))
-        self.journal.hurry()
-        await done
+    def take_back(self, event: Submit) -> None:
+        """A promise that could not be made durable is none: the task waits no more, unless with a call of its own."""
+        task = event.task
+        self.handle(Withdraw(task.tenant, task.task_id, task.attempt))
+        self.journal.delete(WAITING, waiting_id(task))
 
     def persisted(self, sequence: int) -> None:
         """The journal says that all up to here is on disk."""
-        while self._durable and self._durable[0][0] <= sequence:
-            done = self._durable.popleft()[1]
-            if not done.done():
-                done.set_result(None)
+        self.durable.persisted(sequence)
 
     def _arm(self, due: float) -> None:
         if self._loop is None:

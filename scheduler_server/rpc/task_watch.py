@@ -18,7 +18,7 @@ from scheduler_server.assignment.queueing import Unplaced
 from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.task import Prospects
+from scheduler_server.model.task import Prospects, TaskState
 from scheduler_server.rpc import encode
 from scheduler_server.rpc.checks import Checker, Fault, Faults
 from scheduler_server.rpc.errors import Refused, abort
@@ -52,6 +52,7 @@ class TaskWatchers:
         self._prospects = prospects
         self._ring: deque[_Change] = deque(maxlen=KEPT)
         self._number = 0
+        self._held: deque[int] = deque()  # changes that are not to be told yet, nor what comes after them
         self._arrived = asyncio.Event()
         self._draining = False
         self._count = 0
@@ -73,6 +74,22 @@ class TaskWatchers:
             status = api.TaskStatus()
             encode.task_status(status, record)
             self._add(status)
+
+    def of_moved(self, record: TaskRecord, state: TaskState) -> None:
+        """See `shell.Changes`."""
+        if self.begun:
+            status = api.TaskStatus()
+            encode.moved_status(status, record, state)
+            self._add(status)
+
+    def hold(self) -> None:
+        """See `shell.Changes`."""
+        self._held.append(self._number + 1)
+
+    def release(self) -> None:
+        """See `shell.Changes`."""
+        self._held.popleft()
+        self._wake()
 
     def of_waiting(self, waiter: Waiter) -> None:
         """See `shell.Changes`."""
@@ -129,7 +146,8 @@ class TaskWatchers:
                 refusal = Refusal(Reason.WATCHER_TOO_SLOW, message, (("resume_token", self._token(position)),))
                 await abort(context, refusal)
             first = max(0, len(self._ring) - (self._number - position))
-            batch = list(islice(self._ring, first, first + _BATCH))
+            told = self._held[0] - 1 - position if self._held else _BATCH
+            batch = list(islice(self._ring, first, first + max(0, min(_BATCH, told))))
             turn = Turn()
             for change in batch:
                 if self._draining:
