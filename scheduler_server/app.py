@@ -15,8 +15,11 @@ import grpc
 
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.events import Shutdown
+from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.queue_settings import OBJECTIVES
 from scheduler_server.assignment.settings import CoreSettings
-from scheduler_server.assignment.state import lease_to_bytes, restore_lease
+from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
+from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.predictor.strategies import PREDICTORS
 from scheduler_server.rpc.admin import AdminCalls
@@ -25,7 +28,7 @@ from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
 from scheduler_server.rpc.measured import sources
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.server import ADMIN, SCHEDULE, add_services, make_server
-from scheduler_server.rpc.shell import Shell, system_now
+from scheduler_server.rpc.shell import WAITING, Shell, system_now, waiting_id
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.scorer import Scorer
@@ -74,10 +77,11 @@ class StartError(Exception):
 def make_core(settings: Settings, now: Now, incarnation: str) -> Scheduler:
     """The core with the strategies that the settings name."""
     core_settings = settings.core()
+    scorer = settings.scorer.strategy or OBJECTIVES[settings.assignment.objective][2]
     return Scheduler(
         core_settings,
         PREDICTORS[settings.predictor.strategy](core_settings.predictor),
-        SCORERS[settings.scorer.strategy](core_settings),
+        SCORERS[scorer](core_settings),
         time.perf_counter,
         incarnation,
         now,
@@ -179,6 +183,9 @@ class App:
         self.metrics_url = self._metrics.url
         _LOG.info("metrics on %s", self.metrics_url)
 
+    def _persisted(self, sequence: int) -> None:
+        self.shell.persisted(sequence)  # there is one before the first put
+
     def _open_journal(self, path: Path | None) -> Any:
         restored: list[Entry] = []
         if path is None:
@@ -196,25 +203,46 @@ class App:
                 unavailable = UnavailableJournal(str(error))
                 self.stores.journal = unavailable
                 return unavailable
-        now = self._now()
-        for entry in restored:
-            try:
-                restore_lease(self.core, now, entry.body)
-            except ValueError as error:
-                self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
+        doubled = self._take_back(restored)
         writer = JournalWriter(
             store,
-            encode=lease_to_bytes,
-            persisted=lambda _sequence: None,  # nobody waits for a lease to be on disk: Assign does no I/O
+            encode=_to_bytes,
+            persisted=self._persisted,
             loop=asyncio.get_running_loop(),
             restored=restored,
             flush_interval_s=self.settings.storage.journal_flush_s,
         )
         self._writer = writer
         self.stores.journal = writer
+        for entry in doubled:
+            writer.delete(entry.kind, entry.id)
         if restored:
-            _LOG.info("%d leases taken from the journal wait for their workers", len(restored))
+            waiting = len(self.core.queue.waiting)
+            _LOG.info(
+                "taken from the journal: %d leases, which wait for their workers, and %d waiting tasks",
+                len(restored) - waiting,
+                waiting,
+            )
         return writer
+
+    def _take_back(self, restored: list[Entry]) -> list[Entry]:
+        """Let what the journal has be so again; entries of tasks that wait although they have a lease.
+
+        Leases first. A task has one entry, since its place and its lease change in one batch; were there two all the
+        same, it has been placed, and must not be placed again.
+        """
+        now = self._now()
+        for restore, entries in (
+            (restore_lease, [entry for entry in restored if entry.kind != WAITING]),
+            (restore_waiting, [entry for entry in restored if entry.kind == WAITING]),
+        ):
+            for entry in entries:
+                try:
+                    restore(self.core, now, entry.body)
+                except ValueError as error:
+                    self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
+        placed = {waiting_id(record.task) for record in self.core.ledger.tasks.values()}
+        return [entry for entry in restored if entry.kind == WAITING and entry.id in placed]
 
     # ------------------------------------------------------------------ what was learned
 
@@ -263,7 +291,7 @@ class App:
     async def stop(self, grace_s: float | None = None) -> None:
         """Go down: NOT_SERVING, no new work, goodbye to workers, calls under way finished, state flushed."""
         grace = self.settings.server.grace_s if grace_s is None else grace_s
-        self.calls.draining = True
+        self.calls.drain()
         for service in ("", SCHEDULE, ADMIN):
             await self._health.set(service, NOT_SERVING)
         self._health.drain()
@@ -288,3 +316,7 @@ class App:
             await self._writer.close(_LAST_FLUSH_S)
         if self._folder is not None:
             self._folder.close()
+
+
+def _to_bytes(kept: TaskRecord | Waiter) -> bytes:
+    return waiting_to_bytes(kept) if isinstance(kept, Waiter) else lease_to_bytes(kept)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scheduler_server.assignment.queue_settings import QueueSettings
 from scheduler_server.assignment.settings import AssignmentSettings, CoreSettings
 from scheduler_server.fallback.settings import FallbackSettings
 from scheduler_server.model.setting import setting
@@ -103,6 +104,7 @@ class Settings:
     predictor: PredictorSettings = field(default_factory=PredictorSettings)
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     fallback: FallbackSettings = field(default_factory=FallbackSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
 
     def core(self) -> CoreSettings:
         """The core's part."""
@@ -113,6 +115,7 @@ class Settings:
             predictor=self.predictor,
             scorer=self.scorer,
             fallback=self.fallback,
+            queue=self.queue,
         )
 
 

@@ -12,6 +12,9 @@ Read in this order:
     events.py, effects.py   what goes in, what comes out
     core.py                 the state machine: which event is handled where, time, queries
     placement.py            the decision itself: the pipeline above, told by one function
+    queueing.py             tasks that wait: they come, are placed, give up
+    waiting.py              which is next (lanes.py, reach.py, order.py, tenants.py), how many are ahead (rank.py)
+    outlook.py              what one is told: position, expected start (expected_start.py), what blocks it
     ledger.py               leases and tasks: who holds a slot, what became of whom
     outcomes.py             how leases end, and what is learned from it
     link.py                 workers: sessions, registration, samples, removal

@@ -10,7 +10,9 @@ from scheduler_server.assignment import state
 from scheduler_server.assignment.accuracy import Accuracy
 from scheduler_server.assignment.effects import Effect, Published
 from scheduler_server.assignment.events import (
+    Abandon,
     Cancel,
+    CloseQueue,
     Connect,
     Disconnect,
     Event,
@@ -21,11 +23,13 @@ from scheduler_server.assignment.events import (
     Shutdown,
     Submit,
     Tick,
+    Withdraw,
 )
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.link import Link
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.assignment.placement import Placement
+from scheduler_server.assignment.queueing import Queue
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.fallback.breaker import ALL, BreakerState, CircuitBreaker
@@ -97,6 +101,8 @@ class Scheduler:
             watch_ack=self._watch_ack,
             untrusted=self.accuracy.untrusted,
         )
+        self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch)
+        self.placement.queue = self.queue
         self.outcomes = Outcomes(self.fleet, self.ledger, predictor, self.accuracy, self.placement, self._make_event)
         self.link = Link(
             settings,
@@ -115,7 +121,10 @@ class Scheduler:
             Heartbeat: self.link.heartbeat,
             Connect: self.link.connect,
             Disconnect: self.link.disconnect,
-            Cancel: self.outcomes.cancel,
+            Abandon: self.queue.abandon,
+            Withdraw: self.queue.withdraw,
+            CloseQueue: lambda _now, _event, _out: self.queue.close(),
+            Cancel: self._cancel,
             RemoveWorker: self.link.remove_by_order,
             Publish: self._publish,
             Shutdown: self.link.shutdown,
@@ -137,6 +146,16 @@ class Scheduler:
         if now[0] >= self._due:
             self._advance(now, out)
         self._handlers[type(event)](now, event, out)
+        if self.outcomes.moved:
+            self.outcomes.tell_moved(out)
+        opened = self.fleet.opened
+        if opened:
+            if self.queue.waiting.placeable and self.queue.open:
+                self.queue.fill(now, out)
+                if self.queue.unfilled:
+                    self._due = now[0]
+            else:
+                opened.clear()
         if self.breaker.transitions:
             self._tell_breaker(now, out)
         return out
@@ -156,11 +175,13 @@ class Scheduler:
                     self._release(now, subject, out)
             else:
                 self._ack_due(now, subject, out)
+        self.queue.advance(now, out)
         if monotonic >= self._sweep_at:
             self._sweep_at = monotonic + _SWEEP_S
             self.vitals.sweep(now, out)
             self.ledger.age(monotonic)
             self._tell_drifts(now, out)
+            self.queue.age(now)
             self._age_orphans(now, out)
         if monotonic >= self._cleanup_at:
             self._cleanup_at = monotonic + self.settings.health.cleanup_interval_s
@@ -169,7 +190,7 @@ class Scheduler:
         self._set_due()
 
     def _set_due(self) -> None:
-        due = min(self._sweep_at, self._cleanup_at)
+        due = min(self._sweep_at, self._cleanup_at, self.queue.next_at())
         self._due = min(due, self._timers[0][0]) if self._timers else due
 
     def _watch_release(self, at: float, record: WorkerRecord) -> None:
@@ -182,6 +203,9 @@ class Scheduler:
 
     def _watch_ack(self, at: float, record: TaskRecord) -> None:
         heappush(self._timers, (at, next(self._tie), record))
+        self._due = min(self._due, at)
+
+    def _watch(self, at: float) -> None:
         self._due = min(self._due, at)
 
     # ------------------------------------------------------------------ timers
@@ -228,6 +252,10 @@ class Scheduler:
                     self.outcomes.lost(now, record, out)
 
     # ------------------------------------------------------------------ small events
+
+    def _cancel(self, now: Now, event: Cancel, out: list[Effect]) -> None:
+        if not (self.queue.busy and self.queue.cancel(now, event, out)):
+            self.outcomes.cancel(now, event, out)
 
     def _report_outcome(self, now: Now, event: ReportOutcome, out: list[Effect]) -> None:
         lease_id, outcome = event

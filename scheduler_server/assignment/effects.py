@@ -6,11 +6,13 @@ from scheduler_server.model.decision import Decision
 from scheduler_server.model.fleet_event import FleetEvent
 from scheduler_server.model.outcome import Outcome, OutcomeResult
 from scheduler_server.model.refusal import Refusal
-from scheduler_server.model.task import Task, TaskState
+from scheduler_server.model.task import Prospects, Task, TaskState
 from scheduler_server.model.worker import GoodbyeReason, VerdictKind
 
 if TYPE_CHECKING:
     from scheduler_server.assignment.ledger import TaskRecord
+    from scheduler_server.assignment.queueing import Unplaced
+    from scheduler_server.assignment.waiting import Waiter
 
 
 class Reply(NamedTuple):
@@ -21,6 +23,37 @@ class Reply(NamedTuple):
     outcome: Outcome | None
     replayed: bool
     refusal: Refusal | None = None
+    waiting: Prospects | None = None
+
+
+class Resolved(NamedTuple):
+    """The answer to a Submit that waited, for the call with this ticket."""
+
+    ticket: int
+    reply: Reply
+
+
+class Queued(NamedTuple):
+    """A task waits until it is placed, whoever goes away: to be journaled before anybody is told."""
+
+    waiter: "Waiter"
+
+
+class Unqueued(NamedTuple):
+    """Such a task waits no more: to be taken out of the journal. `ended`: it was not placed.
+
+    Otherwise the Granted of its lease comes next: one promise takes the place of the other.
+    """
+
+    waiter: "Waiter"
+    ended: "Unplaced | None" = None
+
+
+class Moved(NamedTuple):
+    """A lease was acknowledged or started: `state`. Its record may be further by the time that this is read."""
+
+    record: "TaskRecord"
+    state: TaskState
 
 
 class CancelReply(NamedTuple):
@@ -120,6 +153,10 @@ class Published(NamedTuple):
 
 Effect: TypeAlias = (
     Reply
+    | Resolved
+    | Queued
+    | Unqueued
+    | Moved
     | CancelReply
     | OutcomeReply
     | RemoveReply

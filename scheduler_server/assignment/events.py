@@ -9,11 +9,36 @@ from scheduler_server.model.worker import Epoch, GoodbyeReason, Registration, Sa
 
 
 class Submit(NamedTuple):
-    """A task is to be placed now. Answered by one Reply."""
+    """A task is to be placed. Answered by one Reply.
+
+    Where nobody has a free slot it waits: for `wait_s` seconds, and then a Resolved names `ticket`, a number that no
+    other call has; or, with `enqueue`, until it is placed. Without either it is refused.
+    """
 
     task: Task
     delivery: Delivery = Delivery.CALLER
     explain: bool = False
+    wait_s: float | None = None
+    enqueue: bool = False
+    ticket: int = 0
+
+
+class Abandon(NamedTuple):
+    """The call with this ticket waits no more. No answer."""
+
+    ticket: int
+
+
+class Withdraw(NamedTuple):
+    """What was enqueued could not be made durable: it does not wait any more, as if it had never come. No answer."""
+
+    tenant: str
+    task_id: str
+    attempt: int
+
+
+class CloseQueue(NamedTuple):
+    """The server is going down: what waits stays where it is. No answer."""
 
 
 class Cancel(NamedTuple):
@@ -84,5 +109,17 @@ class Tick(NamedTuple):
 
 
 Event: TypeAlias = (
-    Submit | Cancel | ReportOutcome | Connect | Heartbeat | Disconnect | RemoveWorker | Publish | Shutdown | Tick
+    Submit
+    | Abandon
+    | Withdraw
+    | CloseQueue
+    | Cancel
+    | ReportOutcome
+    | Connect
+    | Heartbeat
+    | Disconnect
+    | RemoveWorker
+    | Publish
+    | Shutdown
+    | Tick
 )

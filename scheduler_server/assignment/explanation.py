@@ -102,6 +102,15 @@ def nobody(
     return _later(Reason.NO_FREE_SLOT, f"no free slot: {said}", about, counts, wait_s)
 
 
+def never(event: Submit, eligible: EligibilityClass | None, fleet: Fleet) -> str:
+    """What no known worker has, in words."""
+    if eligible is None:
+        return "it asks for more label keys than can be sorted by"
+    if not len(fleet):
+        return "no worker is registered yet"
+    return nobody(event, eligible, fleet, 0.0, 1, remembered=False).message
+
+
 def _later(reason: Reason, message: str, about: list[tuple[str, str]], counts: Counts, retry_after_s: float) -> Refusal:
     blocking = BlockingReason.NO_FREE_SLOT if reason is Reason.NO_FREE_SLOT else BlockingReason.NO_ELIGIBLE_WORKER_NOW
     retry = max(_SHORTEST_RETRY_S, min(_LONGEST_RETRY_S, retry_after_s))

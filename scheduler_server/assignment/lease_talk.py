@@ -42,7 +42,7 @@ class LeaseTalk:
                 self._outcomes.started(now, lease)
             elif report.kind is ReportKind.ACKNOWLEDGED:
                 if lease.state in _BEFORE_ACK:
-                    lease.state = TaskState.ACKNOWLEDGED
+                    self._outcomes.acknowledged(lease)
             else:
                 detail = report.detail or ("declined" if report.kind is ReportKind.DECLINED else "given back")
                 out.append(

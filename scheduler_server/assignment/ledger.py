@@ -21,7 +21,7 @@ class TaskRecord:
     """
 
     __slots__ = (
-        "decision", "delivery", "ended_at", "ended_wall", "expires_at", "granted_at", "lease_id", "live",
+        "decision", "delivery", "ended_at", "ended_wall", "ends_at", "expires_at", "granted_at", "lease_id", "live",
         "missing_since", "offered_on", "outcome", "placed_wall", "previous", "reported", "started_at", "started_wall",
         "state", "submitted_wall", "task", "taught", "worker", "worker_id",
     )  # fmt: skip
@@ -49,6 +49,7 @@ class TaskRecord:
         self.started_wall = 0.0
         self.ended_at = 0.0
         self.ended_wall = 0.0
+        self.ends_at = granted_at + decision.duration_ms / 1_000.0  # as predicted when it was granted
         self.live = True  # does it hold a slot?
         self.missing_since = 0.0
         self.offered_on: int | None = None  # the session that was sent it

@@ -213,6 +213,7 @@ class Link:
         for lease in self._ledger.orphans.pop(worker_id, ()):
             lease.worker = record
             record.leases[lease.lease_id] = lease
+            record.pool.began(lease.ends_at - lease.granted_at)
         if record.leases:
             capacity.become_tracked(record)
         out.append(
@@ -252,9 +253,7 @@ class Link:
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_CHANGED, record.worker_id)))
         before = record.registration
         record.registration = registration
-        record.pool.slots += slots - record.slots
-        self._fleet.slots += slots - record.slots
-        record.slots = slots
+        self._fleet.resize(record, slots)
         record.specializations = self._specializations(registration)
         self._fleet.refresh(record)
         self._fleet.reprofile(record, before)
@@ -318,7 +317,13 @@ class Link:
         if sample.running is not None:
             self._outcomes.track(now, record, out)
             verdicts, listed, missing = reconcile.running(
-                now, record, self._ledger, self._outcomes.started, sample.running, self._worker
+                now,
+                record,
+                self._ledger,
+                self._outcomes.started,
+                self._outcomes.acknowledged,
+                sample.running,
+                self._worker,
             )
             for lease in missing:
                 self._talk.lost_track(now, lease, "its worker no longer lists it", out)

@@ -7,6 +7,7 @@ from scheduler_server.assignment.effects import (
     CancelReply,
     Effect,
     Ended,
+    Moved,
     OutcomeReply,
     Published,
     Recall,
@@ -55,6 +56,7 @@ class Outcomes:
         self._placement = placement
         self._make_event = make_event
         self.learn_failures = 0
+        self.moved: list[Moved] = []  # acknowledged or started, and not told yet
         self._ended_as = [0] * (max(OutcomeStatus) + 1)
 
     # ------------------------------------------------------------------ told
@@ -113,14 +115,24 @@ class Outcomes:
         """Count a worker's slots exactly from now on."""
         self._track(now, worker, out)
 
-    @staticmethod
-    def started(now: Now, record: TaskRecord, elapsed_ms: float = 0.0) -> None:
+    def acknowledged(self, record: TaskRecord) -> None:
+        """A worker has a task and has not started it."""
+        record.state = TaskState.ACKNOWLEDGED
+        self.moved.append(Moved(record, TaskState.ACKNOWLEDGED))
+
+    def started(self, now: Now, record: TaskRecord, elapsed_ms: float = 0.0) -> None:
         """A worker says that a task runs."""
         if not record.started_at:
             record.started_at = max(record.granted_at, now.monotonic - elapsed_ms / 1_000.0)
             record.started_wall = now.wall - (now.monotonic - record.started_at)
-        if record.live:
+        if record.live and record.state is not TaskState.STARTED:
             record.state = TaskState.STARTED
+            self.moved.append(Moved(record, TaskState.STARTED))
+
+    def tell_moved(self, out: list[Effect]) -> None:
+        """Tell what moved: before anything ends, and at the latest with the end of the event."""
+        out += self.moved
+        self.moved.clear()
 
     # ------------------------------------------------------------------ ended
 
@@ -193,10 +205,17 @@ class Outcomes:
     def _close(
         self, now: Now, record: TaskRecord, state: TaskState, outcome: Outcome | None, out: list[Effect]
     ) -> None:
+        if self.moved:
+            self.tell_moved(out)
         record.state = state
         record.live = False
+        worker = record.worker
+        if worker is not None and worker.row >= 0:
+            worker.pool.ended(record.ends_at - record.granted_at)
         record.outcome = outcome
         record.ended_at, record.ended_wall = now
+        if self._placement.queue.fair:
+            self._placement.queue.usage.ended(record)
         record.worker = None
         if outcome is not None:
             self._ended_as[outcome.status] += 1

@@ -8,6 +8,7 @@ Nothing here awaits: between reading the fleet and taking the lease the fleet ca
 
 from collections.abc import Callable, Set
 from math import inf, isfinite
+from typing import TYPE_CHECKING
 
 from scheduler_server.assignment import explanation
 from scheduler_server.assignment.effects import Effect, Granted, HandOver, Reply
@@ -21,7 +22,7 @@ from scheduler_server.model.decision import Cause, Decision, Explanation, Reject
 from scheduler_server.model.making import make
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.task import Delivery, Task, TaskKey, TaskState
+from scheduler_server.model.task import BlockingReason, Delivery, Task, TaskKey, TaskState
 from scheduler_server.model.worker import Accounting, Health
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.settings import LONGEST_MS
@@ -30,6 +31,9 @@ from scheduler_server.registry.eligibility import EligibilityClass
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.scorer import Scorer
+
+if TYPE_CHECKING:
+    from scheduler_server.assignment.queueing import Queue
 
 _NO_SCORE = Score(0.0, ())
 _CANDIDATE, _HEALTHY, _TRACKED = Rejection.CANDIDATE, Health.HEALTHY, Accounting.TRACKED
@@ -82,6 +86,7 @@ class Placement:
         self._watch_release = watch_release
         self._watch_ack = watch_ack
         self._untrusted = untrusted
+        self.queue: Queue  # the core's; it places through us
         self._budget_s = settings.predictor.budget_ms / 1_000.0
         self._stale_after_s = settings.predictor.stale_after_s
         self._default_ms = default_ms = settings.predictor.default_ms
@@ -108,6 +113,12 @@ class Placement:
     def submit(self, now: Now, event: Submit, out: list[Effect]) -> None:
         """Answer one Submit."""
         task = event.task
+        queue = self.queue
+        if queue.busy:
+            if queue.known(now, event, out):
+                return
+            if self._fleet.opened and queue.open:  # they were first
+                queue.fill(now, out, len(queue.waiting))
         older = self._ledger.tasks.get((task.tenant, task.task_id))
         if older is not None:
             answer = self._known(older, task)
@@ -115,7 +126,7 @@ class Placement:
                 out.append(answer)
                 return
         if task.start_by is not None and task.start_by < now.wall:
-            self._refuse(
+            self.refuse(
                 Refusal(
                     Reason.START_BY_PASSED,
                     f"task {task.task_id!r} was to start by {task.start_by:.3f}, which is past",
@@ -124,22 +135,67 @@ class Placement:
                 out,
             )
             return
+        if task.not_before is not None and task.not_before > now.wall:
+            refusal: Refusal | None = Refusal(
+                Reason.NOT_YET_DUE,
+                f"task {task.task_id!r} is not to start before {task.not_before:.3f}",
+                (("task_id", task.task_id),),
+                BlockingReason.NOT_YET_DUE,
+                retry_after_s=task.not_before - now.wall,
+            )
+        else:
+            refusal = self._try(now, event, older, out, why=event.wait_s is None and not event.enqueue)
+        if refusal is None:
+            return
+        if refusal.reason in _WAITABLE and (event.wait_s is not None or event.enqueue):
+            queue.park(now, event, out)
+        else:
+            self.refuse(refusal, out)
+
+    def place_waiting(self, now: Now, event: Submit, since_wall: float, out: list[Effect]) -> TaskRecord | None:
+        """Place a task that has waited since then; None where the free workers are none for it. No Reply."""
+        task = event.task
+        older = self._ledger.tasks.get((task.tenant, task.task_id))
+        if self._try(now, event, older, out, why=False) is not None:
+            return None
+        out.pop()  # the Reply: whoever waits for it is told otherwise
+        record = self._ledger.tasks[task.tenant, task.task_id]
+        record.submitted_wall = since_wall
+        return record
+
+    def _try(
+        self, now: Now, event: Submit, older: TaskRecord | None, out: list[Effect], *, why: bool = True
+    ) -> Refusal | None:
+        """Place a task, or say why nobody can take it now; without `why`, only that."""
+        task = event.task
         needs = (task.required, task.labels, event.delivery is Delivery.STREAM)
         eligible = self._classes.get(needs)
         if eligible is None:
             eligible = self._fleet.eligible(needs)
             if eligible is None:
-                self._refuse(explanation.too_many_label_keys(task, self._fleet), out)
-                return
-        if task.excluded:
-            aside = self._exclude(eligible, task)
-            try:
-                self._place(now, event, eligible, older, out)
-            finally:
-                for record in aside:
-                    self._fleet.refresh(record)
-        else:
-            self._place(now, event, eligible, older, out)
+                return explanation.too_many_label_keys(task, self._fleet)
+        if not why and not self._open(eligible):
+            return _NOBODY
+        if not task.excluded:
+            if self._place(now, event, eligible, older, out):
+                return None
+            return self._nobody(now, event, eligible) if why else _NOBODY
+        aside = self._exclude(eligible, task)
+        try:
+            if self._place(now, event, eligible, older, out):
+                return None
+            return self._nobody(now, event, eligible) if why else _NOBODY
+        finally:
+            for record in aside:
+                self._fleet.refresh(record)
+
+    @staticmethod
+    def _open(eligible: EligibilityClass) -> bool:
+        """Is there a candidate? A loop: `any` over a generator takes three times as long."""
+        for pool in eligible.pools:  # noqa: SIM110
+            if pool.counts[0]:
+                return True
+        return False
 
     def _exclude(self, eligible: EligibilityClass, task: Task) -> list[WorkerRecord]:
         """Take the workers that the task excludes out of the running; they are to be refreshed afterwards."""
@@ -154,15 +210,14 @@ class Placement:
 
     def _place(
         self, now: Now, event: Submit, eligible: EligibilityClass, older: TaskRecord | None, out: list[Effect]
-    ) -> None:
-        """Choose by prediction and score, or in turn where those fail, and grant the lease; or say why nobody can."""
+    ) -> bool:
+        """Choose by prediction and score, or in turn where those fail, and grant the lease; False: there is nobody."""
         task = event.task
         blocked: str | None = None
         if not self._breaker.calm:
             # A trial must come to a verdict, so nobody is asked when there is nobody to choose.
             if not any(pool.counts[0] for pool in eligible.pools):
-                self._refuse(self._nobody(now, event, eligible), out)
-                return
+                return False
             blocked = self._breaker.blocks(task.task_type, now.monotonic)
         if blocked is None:
             cause, worker, prediction, score, count = self._ask(now, task, eligible, out)
@@ -179,14 +234,14 @@ class Placement:
                 prediction = None
             worker = self._without_prediction(now, eligible, by_count, out)
         if worker is None:
-            self._refuse(self._nobody(now, event, eligible), out)
-            return
+            return False
         explained = None
         if event.explain:
             explained = explanation.explain(
                 eligible, self._fleet, self._scorer, task, prediction, self._settings, worker
             )
         self._grant(now, event, worker, prediction, score, source, cause, scorer, count, explained, older, out)
+        return True
 
     def _ask(
         self, now: Now, task: Task, eligible: EligibilityClass, out: list[Effect]
@@ -321,6 +376,9 @@ class Placement:
         record = TaskRecord(task, decision, worker, delivery, monotonic, expires_at)
         self._ledger.add(record, older)
         worker.leases[lease_id] = record
+        worker.pool.began(record.ends_at - monotonic)
+        if self.queue.fair:
+            self.queue.usage.began(record)
         if worker.accounting is _TRACKED:
             worker.occupied += 1
         elif capacity.granted(worker, monotonic, point_ms / 1_000.0):
@@ -335,7 +393,7 @@ class Placement:
             record.offered_on = worker.session
             out.append(HandOver(worker.session, task, decision, within))
             self._watch_ack(monotonic + within, record)
-        out.append(make(Reply, (record.state, decision, None, False, None)))
+        out.append(make(Reply, (record.state, decision, None, False, None, None)))
 
     @property
     def by_source(self) -> dict[tuple[Source, Cause], int]:
@@ -382,9 +440,7 @@ class Placement:
 
     def _nobody(self, now: Now, event: Submit, eligible: EligibilityClass) -> Refusal:
         """Why nobody can take the task now, and when asking again makes sense."""
-        remembered = now.monotonic < self.remembered_until and any(
-            eligible.required <= capabilities for capabilities in self.remembered
-        )
+        remembered = self.remembers(now, eligible)
         refusal = explanation.nobody(
             event, eligible, self._fleet, self.mean_ms, self.refused_in_a_row + 1, remembered=remembered
         )
@@ -392,9 +448,20 @@ class Placement:
             self.refused_in_a_row += 1
         return refusal
 
-    def _refuse(self, refusal: Refusal, out: list[Effect]) -> None:
+    def remembers(self, now: Now, eligible: EligibilityClass) -> bool:
+        """Were workers that could take it known before a restart, and may they still come back?"""
+        return now.monotonic < self.remembered_until and any(
+            eligible.required <= capabilities for capabilities in self.remembered
+        )
+
+    def refuse(self, refusal: Refusal, out: list[Effect]) -> None:
+        """Answer a Submit with a no, and count it."""
+        out.append(Reply(None, None, None, False, self.counted(refusal)))
+
+    def counted(self, refusal: Refusal) -> Refusal:
+        """Count a no, told in whatever way."""
         self.refusals[refusal.reason] = self.refusals.get(refusal.reason, 0) + 1
-        out.append(Reply(None, None, None, False, refusal))
+        return refusal
 
     def slot_freed(self, duration_ms: float | None) -> None:
         """A lease ended, after this long where it is known."""
@@ -412,6 +479,20 @@ def _no(reason: Reason, message: str, task: Task, *more: tuple[str, str]) -> Rep
     about = (("task_id", task.task_id), ("attempt", str(task.attempt)), *more)
     return Reply(None, None, None, False, Refusal(reason, message, about))
 
+
+_NOBODY = Refusal(Reason.NO_FREE_SLOT, "")
+"""Nobody can take it; nobody asks why."""
+
+_WAITABLE = frozenset(
+    {
+        Reason.NOT_YET_DUE,
+        Reason.NO_FREE_SLOT,
+        Reason.NO_WORKERS,
+        Reason.NO_ELIGIBLE_WORKER_NOW,
+        Reason.NO_CAPABLE_WORKER,
+    }
+)
+"""What waiting can help: a slot, a worker, or one that can do it, may come."""
 
 _NO_PREDICTION = frozenset(
     {

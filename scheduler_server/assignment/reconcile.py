@@ -22,6 +22,7 @@ def running(
     record: WorkerRecord,
     ledger: Ledger,
     started: Started,
+    acknowledged: Callable[[TaskRecord], None],
     listed: tuple[RunningLease, ...],
     settings: WorkerSettings,
 ) -> tuple[tuple[Verdict, ...], int, list[TaskRecord]]:
@@ -45,7 +46,7 @@ def running(
         if entry.elapsed_ms is not None and not lease.started_at:
             started(now, lease, entry.elapsed_ms)
         elif lease.state is TaskState.OFFERED:
-            lease.state = TaskState.ACKNOWLEDGED  # a worker lists only what it has
+            acknowledged(lease)  # a worker lists only what it has
     missing: list[TaskRecord] = []
     if known < len(leases):
         ids = {entry.lease_id for entry in listed}

@@ -21,8 +21,9 @@ from scheduler_server.model.clock import Now, Stopwatch
 _EVENTS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        events.Submit, events.Cancel, events.ReportOutcome, events.Connect, events.Heartbeat, events.Disconnect,
-        events.RemoveWorker, events.Publish, events.Shutdown, events.Tick,
+        events.Submit, events.Abandon, events.Withdraw, events.CloseQueue, events.Cancel, events.ReportOutcome,
+        events.Connect, events.Heartbeat, events.Disconnect, events.RemoveWorker, events.Publish, events.Shutdown,
+        events.Tick,
     )
 }  # fmt: skip
 

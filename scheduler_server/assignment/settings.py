@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from scheduler_server.assignment.queue_settings import QueueSettings
 from scheduler_server.fallback.settings import FallbackSettings
 from scheduler_server.model.setting import setting
 from scheduler_server.predictor.settings import PredictorSettings
@@ -33,6 +34,11 @@ class AssignmentSettings:
         minimum=1,
         maximum=1e6,
     )
+    objective: str = setting(
+        "balanced",
+        "what order and choice of worker are tuned for, where they are not set themselves",
+        choices=("throughput", "latency", "even", "balanced"),
+    )
     explained: int = setting(5, "candidates told in full by an explanation", minimum=1, maximum=1_000)
 
 
@@ -46,3 +52,4 @@ class CoreSettings:
     predictor: PredictorSettings = field(default_factory=PredictorSettings)
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     fallback: FallbackSettings = field(default_factory=FallbackSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)

@@ -6,12 +6,15 @@ are made. Neither knows how the other, or the store, works.
 """
 
 from collections.abc import Iterable, Iterator
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scheduler_server.assignment import reconcile
+from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Decision
 from scheduler_server.model.task import Delivery, Task, TaskState
@@ -30,6 +33,8 @@ def records(core: "Scheduler", now: Now) -> Iterator[dict[str, Any]]:
         yield {"part": "accuracy", **judged}
     for circuit in core.breaker.state(now.monotonic):
         yield {"part": "breaker", **circuit}
+    for learned in core.queue.expected.state():
+        yield {"part": "expected_start", **learned}
     for worker_id in list(core.fleet.records):
         record = core.fleet.records.get(worker_id)
         if record is not None and (record.completed or record.failed):
@@ -57,6 +62,8 @@ def restore(core: "Scheduler", now: Now, kept: Iterable[dict[str, Any]]) -> list
                 core.accuracy.restore(record)
             elif part == "breaker":
                 core.breaker.restore(record, now.monotonic)
+            elif part == "expected_start":
+                core.queue.expected.restore(record)
             elif part == "worker":
                 reconcile.remember(WorkerRecord("", Registration(), 1), record)  # to check it now, not on its return
                 core.link.memories[str(record["worker_id"])] = {
@@ -99,3 +106,28 @@ def restore_lease(core: "Scheduler", now: Now, kept: bytes) -> None:
     older = core.ledger.tasks.get((task.tenant, task.task_id))
     core.ledger.add(record, older)
     core.ledger.orphans.setdefault(record.worker_id, []).append(record)
+
+
+_WAITING = tuple[Task, Delivery, bool, float, int, float, float]
+_DECODE_WAITING = msgspec.msgpack.Decoder(_WAITING)
+
+
+def waiting_to_bytes(waiter: Waiter) -> bytes:
+    """A task that waits, as the journal keeps it, with all that its place in the order rests on."""
+    event = waiter.event
+    place = (waiter.since_wall, waiter.sequence, waiter.p50_s, waiter.work_s)
+    return _ENCODE.encode((event.task, event.delivery, event.explain, *place))
+
+
+def restore_waiting(core: "Scheduler", now: Now, kept: bytes) -> None:
+    """Let a task wait again that waited before a restart, after the leases. ValueError where it makes no sense."""
+    try:
+        task, delivery, explain, since_wall, sequence, p50_s, work_s = _DECODE_WAITING.decode(kept)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a waiting task: {error}") from error
+    if not (isfinite(since_wall) and 0.0 <= p50_s < inf and 0.0 <= work_s < inf and sequence >= 0):
+        raise ValueError(f"not a waiting task: since {since_wall!r}, number {sequence}, {p50_s!r} s, {work_s!r} s")
+    placed = core.ledger.tasks.get((task.tenant, task.task_id))
+    if placed is not None and placed.task.attempt >= task.attempt:
+        raise ValueError(f"task {task.task_id!r} of tenant {task.tenant!r} has been placed")
+    core.queue.take_back(now, Submit(task, delivery, explain, None, True), since_wall, sequence, p50_s, work_s)

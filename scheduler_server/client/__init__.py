@@ -57,6 +57,7 @@ from scheduler_server.client.placement import Placement, Term, Waiting
 from scheduler_server.client.status import Cancellation, TaskStatus
 from scheduler_server.client.sync import SchedulerClient
 from scheduler_server.client.task import Task
+from scheduler_server.client.watching import AsyncTaskWatch, TaskChange, TaskWatch
 from scheduler_server.client.wire_errors import error_from_call, error_from_item
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "SERVICE_CONFIG",
     "AccessDenied",
     "AsyncSchedulerClient",
+    "AsyncTaskWatch",
     "AttemptLost",
     "BlockingReason",
     "Cancellation",
@@ -94,11 +96,13 @@ __all__ = [
     "StartByPassed",
     "Task",
     "TaskCancelled",
+    "TaskChange",
     "TaskConflict",
     "TaskFinished",
     "TaskState",
     "TaskStatus",
     "TaskUnknown",
+    "TaskWatch",
     "Term",
     "Waiting",
     "error_from_call",

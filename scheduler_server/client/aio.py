@@ -12,7 +12,7 @@ import grpc
 
 from scheduler_api.v1.admin_service_pb2_grpc import AdminServiceStub
 from scheduler_api.v1.schedule_service_pb2_grpc import ScheduleServiceStub
-from scheduler_server.client import asking, assigning, reporting
+from scheduler_server.client import asking, assigning, reporting, watching
 from scheduler_server.client.assigning import AnyTask
 from scheduler_server.client.call import Call, deadline_s
 from scheduler_server.client.channel import (
@@ -29,6 +29,7 @@ from scheduler_server.client.placement import Placement
 from scheduler_server.client.reporting import AnyOutcome, AnyReport
 from scheduler_server.client.spans import Span, as_timedelta
 from scheduler_server.client.status import Cancellation, TaskStatus
+from scheduler_server.client.watching import AsyncTaskWatch, TaskName
 from scheduler_server.client.wire_errors import error_from_call
 
 A = TypeVar("A")
@@ -151,6 +152,18 @@ class AsyncSchedulerClient:
             asking.cancel_task(
                 task_id, tenant=tenant, attempt=attempt, lease_id=lease_id, reason=reason, timeout=timeout
             )
+        )
+
+    def watch_tasks(
+        self, *, tasks: Iterable[TaskName] = (), tenant: str | None = None, resume_token: str = ""
+    ) -> AsyncTaskWatch:
+        """What happens to tasks, from now on or after `resume_token`; see `watching`. Use it by `with`.
+
+        Only of these tasks, at most 1,000, and only of this tenant; without either, of all.
+        """
+        asked = watching.request(tasks, tenant, resume_token)
+        return AsyncTaskWatch(
+            lambda request, metadata: self.schedule.WatchTasks(request, metadata=metadata), asked, self.metadata
         )
 
     async def call(

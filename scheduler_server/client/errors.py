@@ -60,7 +60,10 @@ class InvalidTask(SchedulerError):
 
 
 class NoFreeSlot(SchedulerError):
-    """Nobody has a free slot now, or the queue is full. Ask again after `retry_after`, as `patience` does."""
+    """Nobody has a free slot now, the wait is over, the task is not due, or the queue is full.
+
+    Ask again after `retry_after`, as `patience` does. `refusal.waiting` tells where it stood when its wait was over.
+    """
 
 
 class OverLimit(SchedulerError):
@@ -142,6 +145,8 @@ _TABLE: Final[Mapping[tuple[StatusCode, str], type[SchedulerError]]] = {
     (StatusCode.RESOURCE_EXHAUSTED, "NO_ELIGIBLE_WORKER_NOW"): NoFreeSlot,
     (StatusCode.RESOURCE_EXHAUSTED, "NO_WORKERS"): NoFreeSlot,
     (StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"): NoFreeSlot,
+    (StatusCode.RESOURCE_EXHAUSTED, "WAIT_OVER"): NoFreeSlot,
+    (StatusCode.RESOURCE_EXHAUSTED, "NOT_YET_DUE"): NoFreeSlot,
     # Without a reason it comes from gRPC itself or from something between: not about slots.
     (StatusCode.RESOURCE_EXHAUSTED, _ANY): OverLimit,
     (StatusCode.FAILED_PRECONDITION, "NO_CAPABLE_WORKER"): NoCapableWorker,

@@ -21,13 +21,19 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A waiting task's prospects. Instants are in UTC; None is what the server did not say."""
+    """A waiting task's prospects. Instants are in UTC; None is what the server did not say.
+
+    `sample_count`: waits that the estimate has learned from; `observed_coverage`: the share of past P90s that held.
+    """
 
     position: int
     expected_start_p50: datetime | None
     expected_start_p90: datetime | None
     blocking: BlockingReason
     blocking_detail: str
+    as_of: datetime | None = None
+    sample_count: int = 0
+    observed_coverage: float | None = None
 
     @classmethod
     def from_proto(cls, message: task_pb2.Waiting) -> Self:
@@ -39,6 +45,9 @@ class Waiting:
             expected_start_p90=read_timestamp(p90) if message.HasField("expected_start_p90") else None,
             blocking=BlockingReason(message.blocking),
             blocking_detail=message.blocking_detail,
+            as_of=read_timestamp(message.as_of) if message.HasField("as_of") else None,
+            sample_count=message.sample_count,
+            observed_coverage=message.observed_coverage if message.HasField("observed_coverage") else None,
         )
 
 

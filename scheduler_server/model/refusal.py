@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from scheduler_server.model.decision import Rejection
-from scheduler_server.model.task import BlockingReason
+from scheduler_server.model.task import BlockingReason, Prospects
 
 
 class Reason(StrEnum):
@@ -21,6 +21,9 @@ class Reason(StrEnum):
     TASK_UNKNOWN = "TASK_UNKNOWN"
     ATTEMPT_LOST = "ATTEMPT_LOST"
     START_BY_PASSED = "START_BY_PASSED"
+    NOT_YET_DUE = "NOT_YET_DUE"
+    QUEUE_FULL = "QUEUE_FULL"
+    WAIT_OVER = "WAIT_OVER"
     LEASE_MISMATCH = "LEASE_MISMATCH"
     LEASE_UNKNOWN = "LEASE_UNKNOWN"
     LEASE_OF_ANOTHER_WORKER = "LEASE_OF_ANOTHER_WORKER"
@@ -47,7 +50,7 @@ class Refusal(NamedTuple):
     """A no: why, in words for people, with the ids and limits concerned.
 
     The rest is for refused placements: what blocks it, workers counted by what kept each out, what no known worker has,
-    and when asking again makes sense (seconds).
+    when asking again makes sense (seconds), and where it stood when its call gave up.
     """
 
     reason: Reason
@@ -58,3 +61,4 @@ class Refusal(NamedTuple):
     missing_capabilities: tuple[str, ...] = ()
     missing_labels: tuple[str, ...] = ()
     retry_after_s: float | None = None
+    waiting: Prospects | None = None

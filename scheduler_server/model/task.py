@@ -66,6 +66,19 @@ class Hints(NamedTuple):
     dependencies: int | None = None
 
 
+class Prospects(NamedTuple):
+    """What can be said of a waiting task. Starts are wall seconds, None where nothing can be said."""
+
+    position: int
+    start_p50: float | None
+    start_p90: float | None
+    blocking: BlockingReason
+    detail: str
+    as_of: float
+    sample_count: int
+    coverage: float | None
+
+
 class Task(NamedTuple):
     """One attempt of one unit of work, as its queue service describes it.
 

@@ -1,7 +1,7 @@
 """Ids to records, records to pools, and the one place where a worker's key is computed."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf, isfinite
 
 import numpy as np
@@ -61,6 +61,9 @@ class Fleet:
         self.nobody_ages_before = inf  # a lower bound of all band ends, made exact by `aged`
         self.band_ends = np.full(64, inf)  # monotonic second at which the age band changes next, by row
         self.band_ends_view = elements(self.band_ends)
+        self.opened: list[Pool] = []  # where a worker became a candidate since those who wait were last looked at
+        self.shape = 0  # moves when a pool comes, all are made anew, or a label key is carried that nobody carried
+        self.moves = 0  # moves when a worker comes, goes, or has other slots
         self._rows: list[WorkerRecord | None] = []
         self._free_rows: list[int] = []
         self._bests = Bests()
@@ -90,14 +93,27 @@ class Fleet:
         self.records[record.worker_id] = record
         self.by_health[record.health] += 1
         self.slots += record.slots
-        self._carried.update(name for name, _ in record.registration.labels)
-        self._pool_of(record).add(record)
+        self._carry(record.registration)
+        self._join(self._pool_of(record), record)
+
+    def _carry(self, registration: Registration) -> None:
+        for name, _ in registration.labels:
+            if not self._carried[name]:
+                self.shape += 1
+            self._carried[name] += 1
+
+    def _join(self, pool: Pool, record: WorkerRecord) -> None:
+        pool.add(record)
+        self.moves += 1
+        if not record.status:
+            self.opened.append(pool)
 
     def remove(self, record: WorkerRecord) -> None:
         """Forget a worker; its row is used again."""
         del self.records[record.worker_id]
         self._carried.subtract(name for name, _ in record.registration.labels)
         record.pool.remove(record)
+        self.moves += 1
         self._rows[record.row] = None
         self.band_ends_view[record.row] = inf
         self._free_rows.append(record.row)
@@ -107,6 +123,14 @@ class Fleet:
         self.background -= record.counted_background
         record.counted_background = 0
         self._forget_empty_pools()
+
+    def resize(self, record: WorkerRecord, slots: int) -> None:
+        """Give a worker other slots; it is to be refreshed afterwards."""
+        more = slots - record.slots
+        record.pool.slots += more
+        self.slots += more
+        record.slots = slots
+        self.moves += 1
 
     def count_background(self, record: WorkerRecord) -> None:
         """Keep `background` true after a worker's occupancy changed by anything but a lease granted or ended.
@@ -124,12 +148,12 @@ class Fleet:
 
     def reprofile(self, record: WorkerRecord, before: Registration) -> None:
         """Move a worker to the pool of what it now can do; `before` is what it was registered with."""
+        self._carry(record.registration)
         self._carried.subtract(name for name, _ in before.labels)
-        self._carried.update(name for name, _ in record.registration.labels)
         pool = self._pool_of(record)
         if pool is not record.pool:
             record.pool.remove(record)
-            pool.add(record)
+            self._join(pool, record)
             self.refresh(record)
             self._forget_empty_pools()
 
@@ -152,6 +176,7 @@ class Fleet:
             self._by_profile[profile] = pool
             self.pools.append(pool)
             self.eligibility.pool_added(pool)
+            self.shape += 1
         return pool
 
     # ------------------------------------------------------------------ what a task requires
@@ -179,8 +204,12 @@ class Fleet:
 
     def _rebuild(self) -> None:
         self.pools, self._by_profile, self._bests = [], {}, Bests()
+        self.shape += 1
+        self.opened.clear()
         for record in self.records.values():
-            self._pool_of(record).add(record)
+            pool = self._pool_of(record)
+            pool.level = max(pool.level, record.pool.level)
+            self._join(pool, record)
         self.eligibility.rebuilt(self.pools)
         self.refresh_all()
 
@@ -203,6 +232,8 @@ class Fleet:
             pool.set_key(record.pos, -inf)
             return
         if record.status:
+            if record.status is not _EXCLUDED:  # who was set aside for one task was a candidate for all others
+                self.opened.append(pool)
             pool.set_status(record, _CANDIDATE)
         load = record.load
         more = occupied - record.occupied_at_sample
@@ -287,6 +318,24 @@ class Fleet:
             return None, count
         return eligible.pools[at].top(), count
 
+    # ------------------------------------------------------------------ for those who wait
+
+    @staticmethod
+    def capacity_of(pools: Sequence[Pool]) -> tuple[float, float, int]:
+        """Slots of the members that take tasks, free or not; and what runs there.
+
+        That is: the seconds that all leases were predicted to take, and how many leases.
+        """
+        slots = work = 0.0
+        running = 0
+        for pool in pools:
+            able = pool.counts[_CANDIDATE] + pool.counts[_NO_FREE_SLOT]
+            if able:
+                slots += pool.slots * able / len(pool.members)
+                work += pool.work
+                running += pool.running
+        return slots, work, running
+
     def set_aside(self, record: WorkerRecord) -> None:
         """Take a worker out of the running until its next `refresh`."""
         record.pool.set_key(record.pos, -inf)
@@ -312,5 +361,5 @@ class Fleet:
         return [record for row in rows.tolist() if (record := self._rows[row]) is not None]
 
 
-_CANDIDATE, _NO_FREE_SLOT = Rejection.CANDIDATE, Rejection.NO_FREE_SLOT
+_CANDIDATE, _NO_FREE_SLOT, _EXCLUDED = Rejection.CANDIDATE, Rejection.NO_FREE_SLOT, Rejection.EXCLUDED
 _HEALTH_HEALTHY = Health.HEALTHY

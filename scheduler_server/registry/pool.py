@@ -58,8 +58,26 @@ class Pool:
     """
 
     __slots__ = (
-        "_best_block", "_bests", "_blocks", "_capacity", "_keys", "_tops", "_winners", "best", "counts", "index",
-        "keys", "members", "open", "open_flags", "profile", "slots", "tops",
+        "_best_block",
+        "_bests",
+        "_blocks",
+        "_capacity",
+        "_keys",
+        "_tops",
+        "_winners",
+        "best",
+        "counts",
+        "index",
+        "keys",
+        "level",
+        "members",
+        "open",
+        "open_flags",
+        "profile",
+        "running",
+        "slots",
+        "tops",
+        "work",
     )  # fmt: skip
 
     def __init__(self, profile: Profile, index: int, bests: Bests) -> None:
@@ -69,6 +87,9 @@ class Pool:
         bests.make_room(index)
         self.members: list[WorkerRecord] = []
         self.slots = 0  # of all members
+        self.work = 0.0  # seconds that all leases of all members were predicted to take when they were granted
+        self.running = 0  # how many leases those are
+        self.level = 0.0  # where the order of waiting tasks goes by tenant: the rank of the one placed here last
         self.counts = [0] * len(Rejection)
         self.best = -inf
         self._best_block = 0  # the block that it is in
@@ -102,6 +123,8 @@ class Pool:
             self._grow(pos * 2)
         self.members.append(record)
         self.slots += record.slots
+        for lease in record.leases.values():
+            self.began(lease.ends_at - lease.granted_at)
         record.pool, record.pos = self, pos
         self.counts[record.status] += 1
         self._bests.candidates_view[self.index] = self.counts[0]
@@ -115,6 +138,8 @@ class Pool:
         self.counts[record.status] -= 1
         self._bests.candidates_view[self.index] = self.counts[0]
         self.slots -= record.slots
+        for lease in record.leases.values():
+            self.ended(lease.ends_at - lease.granted_at)
         mover = self.members.pop()
         if pos != last:
             key = self._keys[last]
@@ -125,6 +150,16 @@ class Pool:
             self.open[pos] = self.open[last]
             self.open[last] = 0
         record.pos = -1
+
+    def began(self, lasts_s: float) -> None:
+        """A member was given a lease that is predicted to take so long."""
+        self.work += lasts_s
+        self.running += 1
+
+    def ended(self, lasts_s: float) -> None:
+        """A member's lease is over that was predicted to take so long."""
+        self.running -= 1
+        self.work = self.work - lasts_s if self.running else 0.0  # rounding must not add up for ever
 
     def set_key(self, pos: int, key: float) -> None:
         """Set one member's key; keeps its block's maximum and `best` true."""

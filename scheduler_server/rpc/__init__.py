@@ -8,11 +8,13 @@ effects of the core are turned into messages, journal entries and watched events
     decode.py     messages to events; what is wrong is told by field path, and changes nothing
     encode.py     answers to messages
     errors.py     the one table from reason to status code; rich details; what a fault tells (nothing)
+    durable.py    what may leave only once the journal has it on disk
     schedule.py   ScheduleService: the unary calls
+                  task_watch.py what happens to tasks
     streams.py    ScheduleService.Schedule: one session per worker stream
     admin.py      AdminService: what operators ask
                   status.py the whole, worker_view.py and worker_query.py workers, paging.py scans and pages,
-                  watch.py events
+                  queue_view.py what waits, watch.py events
     health.py     grpc.health.v1 with List; reflection.py: v1 and v1alpha
     server.py     the grpc.aio server with its options and all of the above
 

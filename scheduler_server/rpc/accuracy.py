@@ -5,6 +5,7 @@ from typing import Any
 
 from scheduler_api.v1 import admin_service_pb2
 from scheduler_server.assignment.accuracy import Accuracy, Figures
+from scheduler_server.assignment.expected_start import ExpectedStarts
 from scheduler_server.rpc import paging
 from scheduler_server.rpc.checks import Checker
 from scheduler_server.rpc.errors import NotSupported
@@ -54,3 +55,12 @@ def figures(message: Any, measured: Figures) -> None:
         value = getattr(measured, name)
         if value is not None:
             setattr(message, name, value)
+
+
+def waits(message: Any, expected: ExpectedStarts) -> None:
+    """Fill the part of an Accuracy that is about waiting tasks."""
+    p50, p90 = expected.coverage()
+    if p50 is not None:
+        message.wait_p50_coverage = p50
+    if p90 is not None:
+        message.wait_p90_coverage = p90

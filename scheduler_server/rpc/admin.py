@@ -17,7 +17,7 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.registry.record import WorkerRecord
-from scheduler_server.rpc import accuracy, checks, encode, paging, status, worker_view
+from scheduler_server.rpc import accuracy, checks, encode, paging, queue_view, status, worker_view
 from scheduler_server.rpc.checks import Checker
 from scheduler_server.rpc.errors import NotSupported, Refused
 from scheduler_server.rpc.paging import Turn
@@ -35,7 +35,7 @@ PROTOCOL_VERSION = 1
 
 _SHORTEST_WINDOW_S, _LONGEST_WINDOW_S = 60.0, 3_600.0
 
-_BEYOND_METHODS = ("delivery_stream", "explanation_full")
+_BEYOND_METHODS = ("delivery_stream", "enqueue", "explanation_full", "wait")
 """Features that are fields of a method, not methods."""
 
 
@@ -95,6 +95,8 @@ class AdminCalls:
             encode.set_span(response.loss_grace_left, grace_left)
         response.streams.workers = len(self._streams)
         response.streams.event_watches = len(self._watchers)
+        response.streams.task_watches = len(self._calls.watchers)
+        response.waiting_tasks = len(core.queue.waiting)
         tally = await self._tally(None)
         tally.fill_counts(response.workers)
         response.leases = tally.leases + orphans
@@ -117,6 +119,7 @@ class AdminCalls:
         response = admin_service_pb2.GetLoadResponse()
         tally = await self._tally(profile)
         tally.fill_load(response)
+        await queue_view.fill_load(response, self._core, now)
         encode.set_instant(response.as_of, now.wall)
         return response
 
@@ -126,6 +129,8 @@ class AdminCalls:
         """How good were the predictions lately."""
         response = admin_service_pb2.GetAccuracyResponse()
         await accuracy.fill(response, request, self._core.accuracy, self._core.incarnation)
+        if not request.task_type:
+            accuracy.waits(response.overall, self._core.queue.expected)
         return response
 
     async def _tally(self, profile: Profile | None) -> status.Tally:

@@ -36,6 +36,9 @@ _REPORTABLE = frozenset(status.value for status in OutcomeStatus if status is no
 _FULL = schedule_service_pb2.EXPLANATION_VIEW_FULL
 _MAX_TEXT = checks.MAX_TEXT
 
+MAX_WAIT_S = 3_600.0
+"""A call held longer is better off with enqueue: what holds it is a connection, and those break."""
+
 
 def submit(request: schedule_service_pb2.AssignRequest, prefix: str = "") -> Submit:
     """An AssignRequest; raises Faults, or NotSupported for what this version does not do yet."""
@@ -99,7 +102,7 @@ def _plain(request: schedule_service_pb2.AssignRequest) -> Submit | None:
         (tenant, task_id, attempt, task_type, category, priority, required, (), (), (), (), None, None, None,
          _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS, ()),
     )  # fmt: skip
-    plain: Submit = make(Submit, (task, delivered, view == _FULL))
+    plain: Submit = make(Submit, (task, delivered, view == _FULL, None, False, 0))
     return plain
 
 
@@ -132,15 +135,21 @@ def _careful(request: schedule_service_pb2.AssignRequest, prefix: str) -> Submit
         checker.fault(f"{prefix}view", f"has no meaning in ExplanationView (got {request.view})")
     if task.payload and delivery is Delivery.CALLER:
         checker.fault(f"{at}payload", "goes only with DELIVERY_STREAM")
-    checker.done()
     when_full = request.WhichOneof("when_full")
-    if when_full:
-        raise NotSupported(f"{prefix}{when_full}", "waiting for a slot; leave it out and retry as RetryInfo says")
+    wait_s = None
+    if when_full == "wait":
+        if prefix:
+            checker.fault(f"{prefix}wait", "is not for a batch; enqueue its tasks, or ask for each by itself")
+        else:
+            wait_s = checker.span_s("wait", request.wait.seconds, request.wait.nanos)
+            if wait_s > MAX_WAIT_S:
+                checker.fault("wait", f"must be at most an hour, {MAX_WAIT_S:.0f} s (got {wait_s:.9g} s)")
+    if task.start_by is not None and task.not_before is not None and task.start_by <= task.not_before:
+        checker.fault(f"{at}start_by", f"must be after not_before, {task.not_before:.3f} (got {task.start_by:.3f})")
+    checker.done()
     if task.slots > 1:
         raise NotSupported(f"{at}slots", "tasks that take more than one slot")
-    if task.not_before is not None:
-        raise NotSupported(f"{at}not_before", "holding tasks back; ask when it is due")
-    return Submit(task, delivery or Delivery.CALLER, request.view == _FULL)
+    return Submit(task, delivery or Delivery.CALLER, request.view == _FULL, wait_s, when_full == "enqueue")
 
 
 def _with_rest(task: Task, message: task_pb2.Task, prefix: str, checker: Checker) -> Task:

@@ -12,10 +12,12 @@ from scheduler_api.v1 import schedule_service_pb2, worker_pb2
 from scheduler_server.assignment import effects
 from scheduler_server.assignment.explanation import sentence
 from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.queueing import Unplaced
+from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.decision import Candidate, Decision, Explanation, Rejection, Term
 from scheduler_server.model.outcome import Outcome
 from scheduler_server.model.prediction import Prediction
-from scheduler_server.model.task import DEFAULT_MAX_ATTEMPTS, Hints, Task, TaskKey
+from scheduler_server.model.task import DEFAULT_MAX_ATTEMPTS, Hints, Prospects, Task, TaskKey, TaskState
 
 
 def set_instant(message: Any, seconds: float) -> None:
@@ -49,6 +51,42 @@ def fill_assigned(message: Any, reply: effects.Reply) -> None:
         outcome(message.outcome, reply.outcome)
     if reply.replayed:
         message.replayed = True
+    if reply.waiting is not None:
+        waiting(message.waiting, reply.waiting)
+
+
+def waiting(message: Any, told: Prospects) -> None:
+    """Fill a Waiting."""
+    message.position = told.position
+    if told.start_p50 is not None:
+        set_instant(message.expected_start_p50, told.start_p50)
+    if told.start_p90 is not None:
+        set_instant(message.expected_start_p90, told.start_p90)
+    message.blocking = told.blocking.value
+    message.blocking_detail = told.detail
+    set_instant(message.as_of, told.as_of)
+    message.sample_count = told.sample_count
+    if told.coverage is not None:
+        message.observed_coverage = told.coverage
+
+
+def waiting_status(message: Any, waiter: Waiter, told: Prospects) -> None:
+    """Fill a TaskStatus of a task that waits."""
+    task = waiter.event.task
+    task_key(message.task, task.key)
+    message.state = TaskState.WAITING.value
+    message.task_type = task.task_type
+    waiting(message.waiting, told)
+    set_instant(message.submitted_at, waiter.since_wall)
+
+
+def unplaced_status(message: Any, ended: Unplaced) -> None:
+    """Fill a TaskStatus of a task that ended without having been placed."""
+    task_key(message.task, ended.task.key)
+    message.state = ended.state.value
+    message.task_type = ended.task.task_type
+    set_instant(message.submitted_at, ended.since_wall)
+    set_instant(message.ended_at, ended.ended_wall)
 
 
 def task_key(message: Any, key: TaskKey) -> None:
@@ -155,6 +193,16 @@ def task_status(message: Any, record: TaskRecord) -> None:
         set_instant(message.ended_at, record.ended_wall)
 
 
+def moved_status(message: Any, record: TaskRecord, state: TaskState) -> None:
+    """Fill a TaskStatus as it was when the task came into this state, acknowledged or started."""
+    task_status(message, record)
+    message.state = state.value
+    message.ClearField("outcome")
+    message.ClearField("ended_at")
+    if state is TaskState.ACKNOWLEDGED:
+        message.ClearField("started_at")
+
+
 def task(message: Any, asked: Task) -> None:
     """Fill a Task, as the worker gets it."""
     message.task_id = asked.task_id
@@ -175,6 +223,8 @@ def task(message: Any, asked: Task) -> None:
     message.excluded_workers.extend(asked.excluded)
     if asked.start_by is not None:
         set_instant(message.start_by, asked.start_by)
+    if asked.not_before is not None:
+        set_instant(message.not_before, asked.not_before)
     if asked.max_attempts != DEFAULT_MAX_ATTEMPTS:
         message.max_attempts = asked.max_attempts
     if asked.hints is not None:

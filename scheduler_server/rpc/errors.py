@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from scheduler_api.v1 import decision_pb2, schedule_service_pb2
 from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.rpc import encode
 from scheduler_server.rpc.checks import Fault, Faults
 
 DOMAIN = "scheduler-server"
@@ -34,6 +35,9 @@ CODES: dict[Reason, int] = {
     Reason.TASK_UNKNOWN: code_pb2.NOT_FOUND,
     Reason.ATTEMPT_LOST: code_pb2.ABORTED,
     Reason.START_BY_PASSED: code_pb2.DEADLINE_EXCEEDED,
+    Reason.NOT_YET_DUE: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.QUEUE_FULL: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.WAIT_OVER: code_pb2.RESOURCE_EXHAUSTED,
     Reason.LEASE_MISMATCH: code_pb2.ABORTED,
     Reason.LEASE_UNKNOWN: code_pb2.NOT_FOUND,
     Reason.LEASE_OF_ANOTHER_WORKER: code_pb2.ABORTED,
@@ -99,14 +103,15 @@ def status_of(error: Faults | NotSupported | Refused | Refusal) -> status_pb2.St
     if refusal.blocking is not None:
         told: Any = decision_pb2.PlacementRefusal
         count_of: Any = decision_pb2.RejectionCount
-        details.append(
-            told(
-                blocking=refusal.blocking.value,
-                rejections=[count_of(reason=reason.value, count=count) for reason, count in refusal.rejections],
-                missing_capabilities=_within(refusal.missing_capabilities),
-                missing_labels=_within(refusal.missing_labels),
-            )
+        placement = told(
+            blocking=refusal.blocking.value,
+            rejections=[count_of(reason=reason.value, count=count) for reason, count in refusal.rejections],
+            missing_capabilities=_within(refusal.missing_capabilities),
+            missing_labels=_within(refusal.missing_labels),
         )
+        if refusal.waiting is not None:
+            encode.waiting(placement.waiting, refusal.waiting._replace(detail=_short(refusal.waiting.detail)))
+        details.append(placement)
     if refusal.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(int(refusal.retry_after_s * 1e9))
@@ -225,6 +230,8 @@ def mapped(method: Unary, name: str) -> Unary:
             await abort(context, error)
         except (grpc.aio.AbortError, grpc.aio.UsageError):
             raise
+        except grpc.aio.InternalError:
+            return None  # the caller went while it was being answered: there is nobody to tell
         except Exception:  # noqa: BLE001 -- the last stop: whatever it is, the log gets all of it and the caller nothing
             _LOG.exception("%s failed", name)
             await abort(context, Refusal(Reason.INTERNAL, "a fault of the server; its log has the details"))

@@ -16,7 +16,7 @@ def sources(shell: Shell, calls: ScheduleCalls, streams: WorkerStreams, admin: A
     """The sources of all instruments."""
 
     def open_streams() -> Mapping[str, int]:
-        return {"worker": len(streams), "event_watch": admin.event_watches}
+        return {"worker": len(streams), "event_watch": admin.event_watches, "task_watch": len(calls.watchers)}
 
     return Sources(
         core=shell.core,

@@ -62,8 +62,8 @@ class Requests:
                 and (task_id := data[begin:end]).isascii()
                 and (name := task_id.decode()).isprintable()
             ):
-                task, delivery, explain = known
-                same: Submit = make(Submit, (make(Task, (task[0], name, *task[2:])), delivery, explain))
+                task = known[0]
+                same: Submit = make(Submit, (make(Task, (task[0], name, *task[2:])), *known[1:]))
                 return same
         try:
             request = _PARSE(data)
@@ -108,8 +108,8 @@ def items(data: bytes) -> list[bytes] | None:
 
 def assigned(reply: Reply) -> bytes:
     """As `encode.assigned`, serialized."""
-    state, made, outcome, replayed, _ = reply
-    if made is not None and outcome is None and not replayed and made.explanation is None:
+    state, made, outcome, replayed, _, waiting = reply
+    if made is not None and outcome is None and waiting is None and not replayed and made.explanation is None:
         decision = _decision(made)
         if decision is not None:
             return b"\x08%c\x12%b%b" % (state or 0, _varint(len(decision)), decision)

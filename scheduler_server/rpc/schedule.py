@@ -7,17 +7,26 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from scheduler_api.v1 import schedule_service_pb2
-from scheduler_server.assignment.effects import OutcomeReply
-from scheduler_server.assignment.events import Submit
+from scheduler_server.assignment.effects import OutcomeReply, Reply
+from scheduler_server.assignment.events import Submit, Tick
+from scheduler_server.model.clock import Now
 from scheduler_server.model.outcome import OutcomeResult
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.rpc import decode, encode, quick
-from scheduler_server.rpc.checks import Faults
+from scheduler_server.rpc.checks import Fault, Faults
 from scheduler_server.rpc.errors import UNREADABLE, NotSupported, Refused, abort, item_error, on_bytes
 from scheduler_server.rpc.shell import Shell
+from scheduler_server.rpc.task_watch import TaskWatchers
 
 _YIELD_S = 0.001
 """A long batch lets the loop do something else this often."""
+
+_DURABLE_WITHIN_S = 10.0
+"""How long a caller of enqueue waits for a disk that says nothing; then its task is taken back and it is told so."""
+
+_JOURNAL = (("store", "journal"),)
+_JOURNAL_AGAIN_S = 5.0
+"""When to ask again: a journal that fails is tried again at least that often."""
 
 _ACCEPTED = schedule_service_pb2.OUTCOME_RESULT_ACCEPTED
 
@@ -26,12 +35,21 @@ class ScheduleCalls:
     """Each method: check the message, one event, encode the answer. What can be refused is told by exception."""
 
     def __init__(self, shell: Shell) -> None:
+        self._shell = shell
         self._handle = shell.handle
         self._now = shell.now
         self._core = shell.core
         self._read = quick.Requests().submit
+        self.watchers = TaskWatchers(self._core.incarnation, shell.now, self._core.queue.prospects)
+        shell.changes = self.watchers
         self.draining = False
         self._batches = 0  # under way
+
+    def drain(self) -> None:
+        """The server is going down: place nothing more, answer those who wait."""
+        self.draining = True
+        self.watchers.drain()
+        self._shell.end_waits(_DRAINING)
 
     async def batches_done(self) -> None:
         """Wait until no batch is being placed: the only calls that give way to others while they place."""
@@ -43,10 +61,51 @@ class ScheduleCalls:
         """Choose a worker and lease a slot."""
         if self.draining:
             raise Refused(_DRAINING)
-        reply = self._handle(self._read(request))
+        event = self._read(request)
+        if event.wait_s is None and not event.enqueue:
+            reply = self._handle(event)
+        elif event.enqueue:
+            reply = await self._enqueue(event)
+        else:
+            _can_be_over(event, self._now())
+            reply = await self._shell.wait(event)
+        if reply.decision is not None and (reply.replayed or event.wait_s is not None):
+            await self._shell.sure(reply.decision.lease_id)
         if reply.refusal is not None:
             await abort(context, reply.refusal)
         return quick.assigned(reply)
+
+    async def _enqueue(self, event: Submit) -> Reply:
+        """Place a task, or let it wait and say so once that is on disk."""
+        refusal = self._no_promises()
+        if refusal is not None:
+            return Reply(None, None, None, False, refusal)
+        reply, sequence, new = self._shell.enqueue(event)
+        if sequence < 0 or (sequence and await self._shell.durable.wait(sequence, _DURABLE_WITHIN_S)):
+            return reply
+        return self._take_back(event, new)
+
+    def _no_promises(self) -> Refusal | None:
+        """Why nothing can be promised now; None: it can."""
+        journal = self._shell.journal.status()
+        if journal.healthy:
+            return None
+        message = f"the task was not kept: the journal does not work: {journal.last_error}"
+        return Refusal(Reason.STORE_UNAVAILABLE, message, _JOURNAL, retry_after_s=_JOURNAL_AGAIN_S)
+
+    def _take_back(self, event: Submit, new: bool) -> Reply:
+        """What became of a task whose place could not be made durable: it is not there, unless it was placed by now."""
+        if new:  # an earlier promise is somebody else's, and may have been kept
+            self._shell.take_back(event)
+        placed = self._core.task(*event.task.key)
+        if placed is not None and placed.live:
+            again: Reply = self._handle(event)
+            return again
+        message = f"the task was not kept: the journal did not take it within {_DURABLE_WITHIN_S:g} s"
+        refusal = self._no_promises() or Refusal(
+            Reason.STORE_UNAVAILABLE, message, _JOURNAL, retry_after_s=_JOURNAL_AGAIN_S
+        )
+        return Reply(None, None, None, False, refusal)
 
     @on_bytes
     async def AssignBatch(self, request: bytes, context: Any) -> bytes:
@@ -77,15 +136,32 @@ class ScheduleCalls:
                 await sleep(0)
                 until = time.monotonic() + _YIELD_S
         results: list[bytes] = []
-        for event in asked:
+        promised: list[tuple[int, Submit, bool]] = []
+        last = 0
+        no_promises = self._no_promises() if any(isinstance(each, Submit) and each.enqueue for each in asked) else None
+        for at, event in enumerate(asked):
             if not isinstance(event, Submit):
                 results.append(_failed(event))
                 continue
-            reply = handle(event)
+            if not event.enqueue:
+                reply = handle(event)
+            elif no_promises is not None:
+                reply = Reply(None, None, None, False, no_promises)
+            else:
+                reply, sequence, new = self._shell.enqueue(event)
+                if not sequence:  # no room
+                    reply = self._take_back(event, new)
+                elif sequence > 0:
+                    promised.append((at, event, new))
+                    last = max(last, sequence)
             results.append(quick.batch_item(assigned(reply)) if reply.refusal is None else _failed(reply.refusal))
             if time.monotonic() > until:
                 await sleep(0)
                 until = time.monotonic() + _YIELD_S
+        if promised and not await self._shell.durable.wait(last, _DURABLE_WITHIN_S):
+            for at, event, new in promised:
+                reply = self._take_back(event, new)
+                results[at] = quick.batch_item(assigned(reply)) if reply.refusal is None else _failed(reply.refusal)
         return quick.batched(results)
 
     async def ReportOutcome(
@@ -118,11 +194,26 @@ class ScheduleCalls:
     ) -> schedule_service_pb2.GetTaskResponse:
         """Where a task stands."""
         tenant, task_id, attempt = decode.key(request.task, request.HasField("task"))
+        response = schedule_service_pb2.GetTaskResponse()
+        self._handle(Tick())  # what is over by now is over
+        queue = self._core.queue
+        waiter = queue.waiting.by_task.get((tenant, task_id))
+        if waiter is not None and attempt in (0, waiter.event.task.attempt):
+            encode.waiting_status(response.task, waiter, queue.prospects(self._now(), waiter))
+            return response
         record = self._core.task(tenant, task_id, attempt)
+        ended = queue.over.get((tenant, task_id))
+        if (
+            ended is not None
+            and attempt in (0, ended.task.attempt)
+            and (record is None or record.task.attempt < ended.task.attempt)
+        ):
+            encode.unplaced_status(response.task, ended)
+            return response
         if record is None:
             message = f"task {task_id!r} is not known, or no longer kept"
             raise Refused(Refusal(Reason.TASK_UNKNOWN, message, (("task_id", task_id),)))
-        response = schedule_service_pb2.GetTaskResponse()
+        await self._shell.sure(record.lease_id)
         encode.task_status(response.task, record)
         if record.live:
             now = self._now()
@@ -139,6 +230,18 @@ class ScheduleCalls:
         if reply.refusal is not None:
             raise Refused(reply.refusal)
         return schedule_service_pb2.CancelTaskResponse(state=reply.state, worker_told=reply.worker_told)
+
+    async def WatchTasks(self, request: schedule_service_pb2.WatchTasksRequest, context: Any) -> None:
+        """Streams what happens to tasks."""
+        await self.watchers.watch(request, context)
+
+
+def _can_be_over(event: Submit, now: Now) -> None:
+    """A call that cannot live to see its task due is refused at once, not when it has waited in vain."""
+    not_before, wait_s = event.task.not_before, event.wait_s
+    if not_before is not None and wait_s is not None and not_before - now.wall > wait_s:
+        fault = f"must reach not_before, {not_before:.3f}, in {not_before - now.wall:.3f} s (got {wait_s:g} s)"
+        raise Faults([Fault("wait", fault)])
 
 
 def _batch(data: bytes) -> schedule_service_pb2.AssignBatchRequest:

@@ -25,10 +25,14 @@ _OK, _DEGRADED, _UNAVAILABLE, _DISABLED = (
 )
 
 _FORGETFUL = "nothing survives a restart: storage.state_folder is empty"
-_LEASES_FORGOTTEN = "no lease survives a restart: storage.state_folder is empty"
+_LEASES_FORGOTTEN = "no lease and no waiting task survives a restart: storage.state_folder is empty"
 _LEASES_AT_RISK = (
     "tasks are placed as ever; leases granted meanwhile are forgotten if the server restarts, and their slots count as"
-    " free until their workers report"
+    " free until their workers report; enqueue is refused (STORE_UNAVAILABLE)"
+)
+_LEASES_DROPPED = (
+    "tasks are placed as ever; leases whose entries were dropped are forgotten if the server restarts, and their slots"
+    " count as free until their workers report"
 )
 _LESSONS_AT_RISK = (
     "nothing now; after a restart predictions and worker records start from the last snapshot that worked"
@@ -62,6 +66,8 @@ def policy(message: admin_service_pb2.Policy, core: Scheduler, profile: str) -> 
     message.scorer = core.scorer.name
     message.weights.update(weights(core.scorer.name, core.settings.scorer))
     message.fallback = round_robin.NAME
+    message.order = core.queue.waiting.order.name
+    message.objective = core.queue.objective
     if core.scorer.name == "weighted":
         encode.set_span(message.max_wait, core.settings.scorer.max_wait_ms / 1_000.0)
 
@@ -84,7 +90,9 @@ def stores(response: admin_service_pb2.GetStatusResponse, kept: Stores) -> None:
         if status.state in (_DEGRADED, _UNAVAILABLE):
             part = response.degraded.add(name=f"store.{status.name}")
             part.detail = status.last_error or _why_degraded(status, kept)
-            part.consequence = _LEASES_AT_RISK if status.name == JOURNAL else _LESSONS_AT_RISK
+            part.consequence = _LESSONS_AT_RISK
+            if status.name == JOURNAL:
+                part.consequence = _LEASES_AT_RISK if status.state == _UNAVAILABLE else _LEASES_DROPPED
 
 
 def _journal(status: admin_service_pb2.StoreStatus, kept: Stores) -> None:

@@ -10,7 +10,9 @@ class ScorerSettings:
     """How workers are ranked."""
 
     strategy: str = setting(
-        "weighted", "which scorer", choices=("weighted", "capability", "specialist", "earliest_finish")
+        "",
+        "which scorer; empty: what assignment.objective says",
+        choices=("", "weighted", "capability", "specialist", "earliest_finish"),
     )
     wait_weight: float = setting(0.4, "weighted: weight of the wait term", minimum=0, maximum=1)
     load_weight: float = setting(0.4, "weighted: weight of the load term", minimum=0, maximum=1)

@@ -102,11 +102,19 @@ class JournalWriter:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def put(self, kind: str, id: str, value: object) -> int:  # noqa: A002 -- the column's name
-        """Remember `value`; its sequence, or 0 when there is no room (see the overflow policy)."""
+    def put(self, kind: str, id: str, value: object, *, always: bool = False) -> int:  # noqa: A002 -- the column's name
+        """Remember `value`; its sequence, or 0 when there is no room (see the overflow policy).
+
+        `always`: it takes the place of an entry that is deleted in the same turn of the loop, so there is room for it,
+        and the two are committed together.
+        """
         pending = self._pending
         key = (kind, id)
-        if len(pending) >= self._room and (key not in pending or self._drained is not None):
+        if (
+            len(pending) >= self._room
+            and (key not in pending or self._drained is not None)
+            and not (always and self._drained is None)
+        ):
             self._dropped += 1
             return 0
         self._sequence = sequence = self._sequence + 1

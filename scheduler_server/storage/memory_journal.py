@@ -34,7 +34,7 @@ class UnavailableJournal:
         self._reason = reason
         self._dropped = 0
 
-    def put(self, kind: str, id: str, value: object) -> int:  # noqa: A002 -- the column's name
+    def put(self, kind: str, id: str, value: object, *, always: bool = False) -> int:  # noqa: A002 -- the column's name
         """Refused and counted: 0."""
         self._dropped += 1
         return 0

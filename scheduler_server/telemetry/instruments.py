@@ -83,12 +83,15 @@ PLACEMENT_REFUSALS = (
     Reason.NO_ELIGIBLE_WORKER_NOW,
     Reason.NO_CAPABLE_WORKER,
     Reason.START_BY_PASSED,
+    Reason.NOT_YET_DUE,
+    Reason.QUEUE_FULL,
+    Reason.WAIT_OVER,
     Reason.INVALID_ARGUMENT,
 )
 """Why a task that was understood gets no worker. A reason that is missing here counts as `other`."""
 
 OTHER = "other"
-STREAM_KINDS = ("worker", "event_watch")
+STREAM_KINDS = ("worker", "event_watch", "task_watch")
 STORES = ("journal", "snapshot")
 STORE_STATES = ("ok", "degraded", "unavailable", "disabled")
 BOUNDS = ("p50", "p90")
@@ -97,6 +100,7 @@ MOMENTS = ("before", "after")
 
 _STORE = Label("store", STORES)
 _NO_OUTCOME = "no outcome was judged yet"
+_NO_START = "no expected start was judged yet"
 _NO_SNAPSHOT = "there is no snapshot yet"
 
 _COUNTER, _UP_DOWN, _GAUGE = Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.GAUGE
@@ -177,6 +181,31 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             "{slot}",
             "slots taken on all workers known: leases, and background work that heartbeats tell of; estimated for"
             " sampled workers, and more than the slots where a worker took on more",
+        ),
+    ),
+    "Waiting tasks": (
+        Instrument("scheduler.tasks.waiting", _UP_DOWN, "{task}", "tasks that wait for a slot"),
+        Instrument(
+            "scheduler.tasks.waiting.oldest",
+            _GAUGE,
+            "s",
+            "how long the task that came first of those that wait has waited",
+            absent="no task waits",
+        ),
+        Instrument("scheduler.tasks.waiting.payload", _UP_DOWN, "By", "payload of the tasks that wait"),
+        Instrument(
+            "scheduler.expected_start.judged",
+            _COUNTER,
+            "{start}",
+            "expected starts compared with what happened: the task started, or waits on though its P90 has passed",
+        ),
+        Instrument(
+            "scheduler.expected_start.coverage",
+            _GAUGE,
+            "1",
+            "share of the last 500 of them that came no later than expected; 0.5 and 0.9 are right",
+            (_label("bound", BOUNDS),),
+            absent=_NO_START,
         ),
     ),
     "Leases and outcomes": (

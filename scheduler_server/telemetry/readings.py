@@ -114,6 +114,21 @@ def _outcomes(moment: Moment) -> Iterator[Series]:
         yield ended.get(status, 0), (name_of(status),)
 
 
+# ---------------------------------------------------------------------- waiting tasks
+
+
+def _oldest_wait(moment: Moment) -> float | None:
+    """Of the one that came first: those from before a restart come in the order in which they came then."""
+    first = next(iter(moment.core.queue.waiting.by_task.values()), None)
+    return max(0.0, moment.now.wall - first.since_wall) if first is not None else None
+
+
+def _start_coverage(moment: Moment) -> Iterator[Series]:
+    for bound, share in zip(BOUNDS, moment.core.queue.expected.coverage(), strict=True):
+        if share is not None:
+            yield share, (bound,)
+
+
 # ---------------------------------------------------------------------- predictions
 
 
@@ -178,6 +193,11 @@ READERS: dict[str, Reader] = {
     "scheduler.workers.pools": _one(lambda at: len(at.core.fleet.pools)),
     "scheduler.slots": _one(lambda at: at.core.fleet.slots),
     "scheduler.slots.used": _one(_slots_used),
+    "scheduler.tasks.waiting": _one(lambda at: len(at.core.queue.waiting)),
+    "scheduler.tasks.waiting.oldest": _one(_oldest_wait),
+    "scheduler.tasks.waiting.payload": _one(lambda at: at.core.queue.waiting.payload_bytes),
+    "scheduler.expected_start.judged": _one(lambda at: at.core.queue.expected.judged),
+    "scheduler.expected_start.coverage": _start_coverage,
     "scheduler.leases": _one(lambda at: at.core.ledger.live),
     "scheduler.leases.orphaned": _one(_orphans),
     "scheduler.outcomes": _outcomes,

@@ -152,7 +152,7 @@ def as_json(message: Any) -> str:
 def well_formed(message: Any) -> Any:
     text = as_json(message)
     assert "UNSPECIFIED" not in text
-    assert "NaN" not in text
+    assert '"NaN"' not in text  # a number; a token may have those letters
     assert "Infinity" not in text
     return json.loads(text)
 
@@ -176,6 +176,7 @@ async def test_status_tells_version_run_policy_and_features(server: Server) -> N
     )
     assert dict(told.policy.weights) == {"wait": 0.4, "load": 0.4, "priority": 0.2}
     assert told.policy.max_wait.seconds == 60
+    assert (told.policy.order, told.policy.objective) == ("shortest", "balanced")
     assert told.breaker.state == api.BREAKER_STATE_CLOSED
     assert told.breaker.threshold == 3
     assert not told.degraded
@@ -186,7 +187,8 @@ async def test_status_tells_version_run_policy_and_features(server: Server) -> N
 async def test_the_features_are_the_methods_that_do_not_answer_unimplemented(server: Server) -> None:
     features = set((await server.admin.GetStatus(api.GetStatusRequest())).features)
     assert {"assign", "assign_batch", "get_status", "list_workers", "watch_events", "delivery_stream"} <= features
-    assert not {"drain_workers", "explain_assign", "watch_tasks", "list_alerts"} & features
+    assert {"watch_tasks", "wait", "enqueue"} <= features
+    assert not {"drain_workers", "explain_assign", "list_waiting_tasks", "list_alerts"} & features
 
 
 async def test_status_counts_workers_leases_streams_and_decisions(server: Server) -> None:

@@ -213,8 +213,7 @@ def assign() -> Iterator[Row]:
     yield from span("task.hints.expected_duration", above_zero=True)
     yield from anything("task.hints.description_length", 0, 2**32 - 1)
     yield from anything("task.hints.dependencies", 0, 2**32 - 1)
-    for row in instant("task.not_before"):
-        yield row if row.expected else row._replace(expected="task.not_before", code=NOT_YET)
+    yield from instant("task.not_before")
     yield from instant("task.start_by")
     yield from choice("task.loss_policy", 0, 1, 2)
     yield Row("task.payload", "without the stream", b"x", "task.payload")
@@ -225,11 +224,49 @@ def assign() -> Iterator[Row]:
         yield Row(path, str(value), value, path if expected else None, code or "INVALID_ARGUMENT")
     yield from count("task.max_attempts", 1, 1_000)
     yield from choice("delivery", 0, 1, 2)
-    yield from not_yet("wait", Duration(seconds=1), "wait")
-    yield from not_yet("wait", Duration(seconds=-1), "wait", "negative")
-    yield from not_yet("enqueue", api.Enqueue(), "enqueue")
+    yield from waiting_time("wait")
+    yield from anything("enqueue", api.Enqueue())
+    yield Row("task.start_by", "before not_before", _window(10.0, 9.0), "task.start_by")
+    yield Row("task.start_by", "at not_before", _window(10.0, 10.0), "task.start_by")
+    yield Row("task.start_by", "just after not_before", _window(10.0, 10.001), None)
+    yield Row("wait", "not up to not_before", _waiting(59.9), "wait")
+    yield Row("wait", "up to not_before", _waiting(60.0), None)
     yield from choice("view", 0, 1, 2)
     yield from trace("trace")
+
+
+def waiting_time(path: str) -> Iterator[Row]:
+    yield Row(path, "none", Duration(), None)
+    yield Row(path, "an hour", Duration(seconds=3_600), None)
+    yield Row(path, "an hour and a bit", Duration(seconds=3_600, nanos=1), path)
+    yield Row(path, "negative", Duration(seconds=-1), path)
+    yield Row(path, "nanos of the other sign", Duration(seconds=1, nanos=-1), path)
+    yield Row(path, "ten thousand years", Duration(seconds=315_576_000_000), path)
+
+
+def _set(message: Any, seconds: float) -> None:
+    message.FromMilliseconds(round(seconds * 1e3))
+
+
+def _window(not_before_s: float, start_by_s: float) -> Callable[[Any], None]:
+    """From now; enqueued, since otherwise it would be refused for not being due."""
+
+    def fill(request: Any) -> None:
+        request.enqueue.SetInParent()
+        _set(request.task.not_before, WALL_S + not_before_s)
+        _set(request.task.start_by, WALL_S + start_by_s)
+
+    return fill
+
+
+def _waiting(wait_s: float) -> Callable[[Any], None]:
+    """For a task that is due in a minute, and could not start a moment later."""
+
+    def fill(request: Any) -> None:
+        _set(request.wait, wait_s)
+        _set(request.task.not_before, WALL_S + 60.0)
+
+    return fill
 
 
 def _stream(payload: bytes) -> Callable[[Any], None]:
@@ -428,7 +465,7 @@ async def stage(live: Running) -> None:
     await live.assign("held")
 
 
-PASSED_THE_DOOR = {"NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "ABORTED"}
+PASSED_THE_DOOR = {"NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "ABORTED", "RESOURCE_EXHAUSTED"}
 
 
 async def unary(live: Running, method: Any, valid: Callable[[], Message], rows: list[Row]) -> None:

@@ -83,7 +83,11 @@ def test_a_task_is_placed_and_cancelled_while_a_worker_streams(shell: Shell) -> 
     [
         ("GetTask", {"task": {"taskId": "nobody"}}, ['"not_found"', "task 'nobody' is not known"]),
         ("Assign", {"task": {"taskId": "t"}}, ['"invalid_argument"', "task.task_type: is required"]),
-        ("WatchTasks", {}, ['"unimplemented"', "this server does not support that yet"]),
+        (
+            "Assign",
+            {"task": {"taskId": "t", "taskType": "x", "slots": 2}},
+            ['"unimplemented"', "this server does not support that yet"],
+        ),
     ],
     ids=["not found", "invalid", "not yet"],
 )

@@ -156,13 +156,13 @@ def test_five_fields_on_a_command_line_make_a_worker(shell: Shell) -> None:
         ),
         (
             "Assign",
-            {"task": {"task_id": "t", "task_type": "x"}, "wait": "1s"},
+            {"task": {"task_id": "t", "task_type": "x", "slots": 2}},
             "Unimplemented",
             ["this server does not support that yet", "NOT_SUPPORTED_YET"],
         ),
-        ("WatchTasks", {"resume_token": ""}, "Unimplemented", ["WatchTasks", "this version does not"]),
+        ("WatchTasks", {"resume_token": "x"}, "InvalidArgument", ["resume_token", "is malformed"]),
     ],
-    ids=["not found", "invalid", "nobody", "not yet", "no such stream yet"],
+    ids=["not found", "invalid", "nobody", "not yet", "a stream"],
 )
 def test_errors_are_readable(shell: Shell, method: str, request_: dict[str, Any], code: str, shown: list[str]) -> None:
     worker = shell.worker()

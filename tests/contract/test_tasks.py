@@ -1,9 +1,8 @@
-"""What GetTask and CancelTask promise, and what is not there yet."""
+"""What GetTask and CancelTask promise of tasks with a lease, and what is not there yet."""
 
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from scheduler_api.v1 import schedule_service_pb2 as api
 from scheduler_api.v1 import task_pb2, worker_pb2
@@ -143,17 +142,9 @@ async def test_attempt_0_in_a_change_is_attempt_1(live: Running) -> None:
 # ---------------------------------------------------------------------- not yet
 
 
-def _instant(seconds: float) -> Timestamp:
-    made = Timestamp()
-    made.FromMilliseconds(int(seconds * 1_000))
-    return made
-
-
 NOT_YET: list[tuple[str, api.AssignRequest, str]] = [
-    ("waiting", api.AssignRequest(task=task(), wait=span(1)), "wait"),
-    ("keeping", api.AssignRequest(task=task(), enqueue=api.Enqueue()), "enqueue"),
     ("more than one slot", api.AssignRequest(task=task(slots=2)), "task.slots"),
-    ("holding back", api.AssignRequest(task=task(not_before=_instant(WALL_S + 60))), "task.not_before"),
+    ("more than one slot, in time", api.AssignRequest(task=task(slots=2), enqueue=api.Enqueue()), "task.slots"),
 ]
 
 
@@ -174,7 +165,7 @@ async def test_inside_a_batch_that_is_the_status_of_the_item(live: Running) -> N
     await live.worker()
     answer = await live.stub.AssignBatch(api.AssignBatchRequest(requests=[each for _, each, _ in NOT_YET]))
     assert [each.error.code for each in answer.results] == [12] * len(NOT_YET)
-    assert answer.results[0].error.message.startswith("requests[0].wait: ")
+    assert answer.results[0].error.message.startswith("requests[0].task.slots: ")
 
 
 async def test_one_slot_said_aloud_is_one_slot(live: Running) -> None:
@@ -203,10 +194,3 @@ async def test_what_a_later_version_lets_workers_say_ends_their_stream(
 
 async def test_a_prefetch_of_0_is_what_the_server_does(live: Running) -> None:
     await live.worker(registration=worker_pb2.WorkerRegistration(prefetch=0))
-
-
-async def test_watching_tasks_is_not_there_yet_and_says_so(live: Running) -> None:
-    call = live.stub.WatchTasks(api.WatchTasksRequest())
-    problem = await refused(call.read())
-    assert (problem.code, problem.reason) == ("UNIMPLEMENTED", "NOT_SUPPORTED_YET")
-    assert "WatchTasks" in problem.message

@@ -23,7 +23,7 @@ from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.settings import Settings, StorageSettings
 from scheduler_server.telemetry.instruments import INSTRUMENTS, Kind
 from scheduler_server.telemetry.settings import MetricsSettings
-from tests.contract.server import DEADLINE_S, Clock, Running, running
+from tests.contract.server import DEADLINE_S, Clock, Running, running, task
 from tests.integration.processes import House, Server, eventually, flags, free_port, nap, serve_command, until
 
 Samples = dict[str, float]
@@ -73,13 +73,18 @@ async def measured(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 async def lived(server: Running) -> None:
-    """Something of everything that an instrument may wait for: a worker, outcomes, a drift, a snapshot."""
+    """Something of everything that instruments may wait for: a worker, outcomes, a drift, waiting tasks, a snapshot."""
     stream = await server.worker("w", registration=None)
     for number in range(60):
         decided = await server.assign(f"t{number}", task_type="resize")
         await server.report(decided.decision.lease_id, duration={"seconds": 3 if number < 40 else 60})
         server.forward(1.0)
         await stream.beat()
+    leases = [(await server.assign(f"full{number}")).decision.lease_id for number in range(5)]
+    for number in range(2):
+        request = api.AssignRequest(task=task(f"waits{number}"), enqueue=api.Enqueue())
+        assert (await server.stub.Assign(request, timeout=DEADLINE_S)).HasField("waiting")
+    await server.report(leases[0], duration={"seconds": 1})
     admin = admin_service_pb2_grpc.AdminServiceStub(server.channel)
     await admin.TakeSnapshot(admin_api.TakeSnapshotRequest(), timeout=DEADLINE_S)
 

@@ -11,7 +11,9 @@ cause stands under the command that waited for them, with its second in front. `
     beat W [session= depth= cpu= memory= running=lease:ms,lease timestamp= sequence= intent=
             reports=acknowledged:lease,started:lease,finished:lease:ms,declined:lease]  and a registration's words
     disconnect W    remove W    leave what W had open: stale heartbeats name their session
-    submit T [attempt= type= category= needs= exclude= match=k:v stream]
+    submit T [tenant= attempt= type= category= priority= needs= exclude= match=k:v stream
+              wait=seconds (its call has the next ticket) enqueue not_before=second start_by=second]
+    abandon TICKET    withdraw T [attempt=]    where T (its prospects)    order NAME
     outcome LEASE [ms]    fail LEASE    cancel T [attempt= lease=]
     publish TYPE MS [as_of=seconds]    slow SECONDS (what predictor and scorer take from now on)
     show W|T        restart (snapshot and journal into a new core)        pass
@@ -30,26 +32,40 @@ from scheduler_server.assignment.effects import (
     Goodbye,
     Granted,
     HandOver,
+    Moved,
     OutcomeReply,
     Published,
+    Queued,
     Recall,
     RemoveReply,
     Reply,
+    Resolved,
     SessionRefused,
+    Unqueued,
     Welcomed,
 )
-from scheduler_server.assignment.events import Cancel, Disconnect, Heartbeat, Publish, RemoveWorker, Tick
+from scheduler_server.assignment.events import (
+    Abandon,
+    Cancel,
+    Disconnect,
+    Heartbeat,
+    Publish,
+    RemoveWorker,
+    Submit,
+    Tick,
+    Withdraw,
+)
 from scheduler_server.assignment.settings import CoreSettings
-from scheduler_server.assignment.state import lease_to_bytes, restore_lease
+from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
 from scheduler_server.model.outcome import Outcome, OutcomeStatus
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.refusal import Refusal
-from scheduler_server.model.task import Delivery
+from scheduler_server.model.task import Delivery, Prospects, Task
 from scheduler_server.model.worker import Intent, LeaseReport, Registration, ReportKind, RunningLease, Sample
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.published import PublishedPredictor
 from scheduler_server.settings import PROFILES
-from tests.unit.assignment.rig import START_S, Rig, make_sample
+from tests.unit.assignment.rig import START_S, WALL_S, Rig, make_sample
 
 Words = dict[str, str]
 
@@ -67,6 +83,7 @@ class _Scenario:
         self._rig: Rig | None = None
         self._lines: list[str] = []
         self._worker_of: dict[int, str] = {}
+        self._tickets = 0
 
     def run(self, text: str) -> str:
         for line in text.splitlines():
@@ -160,16 +177,40 @@ class _Scenario:
     # ------------------------------------------------------------------ tasks
 
     def _submit(self, rig: Rig, plain: list[str], named: Words) -> None:
-        rig.submit(
-            plain[0],
+        task = Task(
+            tenant=named.get("tenant", ""),
+            task_id=plain[0],
             attempt=int(named.get("attempt", "1")),
             task_type=named.get("type", "type"),
             category=named.get("category", ""),
+            priority=float(named.get("priority", "0.5")),
             required=_names(named.get("needs")),
             excluded=_names(named.get("exclude")),
             labels=_pairs(named.get("match")),
-            delivery=Delivery.STREAM if "stream" in plain else Delivery.CALLER,
+            not_before=_wall(named.get("not_before")),
+            start_by=_wall(named.get("start_by")),
         )
+        delivery = Delivery.STREAM if "stream" in plain else Delivery.CALLER
+        wait_s = float(named["wait"]) if "wait" in named else None
+        self._tickets += wait_s is not None
+        rig.give(Submit(task, delivery, False, wait_s, "enqueue" in plain, self._tickets))
+        self._tell(rig)
+
+    def _abandon(self, rig: Rig, plain: list[str], named: Words) -> None:
+        rig.give(Abandon(int(plain[0])))
+        self._tell(rig)
+
+    def _withdraw(self, rig: Rig, plain: list[str], named: Words) -> None:
+        rig.give(Withdraw("", plain[0], int(named.get("attempt", "1"))))
+        self._tell(rig)
+
+    def _where(self, rig: Rig, plain: list[str], named: Words) -> None:
+        waiter = rig.core.queue.waiting.by_task.get((named.get("tenant", ""), plain[0]))
+        self._lines.append(f"  {_stands(rig.core.queue.prospects(rig.now, waiter))}" if waiter else "  does not wait")
+
+    def _order(self, rig: Rig, plain: list[str], named: Words) -> None:
+        rig.core.queue.reorder(replace(self._settings.queue, order=plain[0]), "balanced")
+        rig.give(Tick())
         self._tell(rig)
 
     def _outcome(self, rig: Rig, plain: list[str], named: Words) -> None:
@@ -217,13 +258,17 @@ class _Scenario:
     def _restart(self, rig: Rig, plain: list[str], named: Words) -> None:
         kept = [json.loads(json.dumps(record)) for record in rig.core.snapshot(rig.now)]
         leases = [lease_to_bytes(record) for record in rig.core.ledger.leases.values() if record.live]
+        waiting = [waiting_to_bytes(each) for each in rig.core.queue.waiting.by_task.values() if each.enqueued]
         new = self._rig = self._make(rig.t)
         new._start_s = START_S
         new._sessions = rig._sessions
         faults = new.core.restore(new.now, kept)
         for body in leases:
             restore_lease(new.core, new.now, body)
-        self._lines += [f"  {len(kept)} records, {len(leases)} leases", *(f"  {fault}" for fault in faults)]
+        for body in waiting:
+            restore_waiting(new.core, new.now, body)
+        also = f", {len(waiting)} waiting" if waiting else ""
+        self._lines += [f"  {len(kept)} records, {len(leases)} leases{also}", *(f"  {fault}" for fault in faults)]
 
 
 # ---------------------------------------------------------------------- words to values
@@ -235,6 +280,10 @@ def _names(word: str | None) -> tuple[str, ...]:
 
 def _pairs(word: str | None) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, _, value in (each.partition(":") for each in _names(word)))
+
+
+def _wall(second: str | None) -> float | None:
+    return None if second is None else WALL_S + float(second)
 
 
 def _registration(plain: list[str], named: Words) -> Registration:
@@ -287,6 +336,8 @@ def told(effect: Effect) -> str:
     if isinstance(effect, Ended):
         record = effect.record
         return f"ended {record.lease_id} of {record.task.task_id}: {record.state.name.lower()}"
+    if isinstance(effect, (Moved, Queued, Unqueued, Resolved)):
+        return _waited(effect)
     if effect.refusal is not None:
         return f"refused {_no(effect.refusal)}"
     if isinstance(effect, Reply):
@@ -300,10 +351,12 @@ def told(effect: Effect) -> str:
 
 
 def _reply(reply: Reply) -> str:
+    again = "again: " if reply.replayed else ""
+    if reply.waiting is not None:
+        return f"{again}waits, {_stands(reply.waiting)}"
     decision = reply.decision
     assert decision is not None
     assert reply.state is not None
-    again = "again: " if reply.replayed else ""
     ended = f", {reply.outcome.status.name.lower()}" if reply.outcome else ""
     tier = ", degraded" if decision.degraded else ""
     return (
@@ -311,6 +364,22 @@ def _reply(reply: Reply) -> str:
         f" {decision.source.name.lower()}, {decision.cause.name.lower()},"
         f" {decision.duration_ms:g} ms, score {decision.score:.3f}{tier}{ended}"
     )
+
+
+def _waited(effect: Moved | Queued | Unqueued | Resolved) -> str:
+    if isinstance(effect, Resolved):
+        return f"call {effect.ticket}: {told(effect.reply)}"
+    if isinstance(effect, Unqueued):
+        why = "" if effect.ended is None else f": {effect.ended.state.name.lower()}"
+        return f"{effect.waiter.event.task.task_id} waits no more{why}"
+    return ""
+
+
+def _stands(where: Prospects) -> str:
+    starts = ""
+    if where.start_p50 is not None and where.start_p90 is not None:
+        starts = f", starts at {where.start_p50 - WALL_S:.3f}, at the latest {where.start_p90 - WALL_S:.3f}"
+    return f"{where.position} ahead{starts}: {where.blocking.name.lower()}, {where.detail}"
 
 
 def _no(refusal: Refusal) -> str:

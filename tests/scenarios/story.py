@@ -10,7 +10,9 @@ from random import Random
 
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.events import (
+    Abandon,
     Cancel,
+    CloseQueue,
     Connect,
     Disconnect,
     Event,
@@ -21,6 +23,7 @@ from scheduler_server.assignment.events import (
     Shutdown,
     Submit,
     Tick,
+    Withdraw,
 )
 from scheduler_server.assignment.recording import ReplayedStopwatch, replay
 from scheduler_server.assignment.settings import CoreSettings
@@ -32,6 +35,9 @@ from scheduler_server.model.worker import Epoch, Intent, LeaseReport, Registrati
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.published import PublishedPredictor
 from tests.unit.assignment.rig import START_S, WALL_S, make_sample, scorers
+
+NOT_BEFORE = {3: WALL_S + 900.0}
+START_BY = {2: WALL_S + 1_500.0, 4: WALL_S + 1e9}
 
 CAPABILITIES = ("cpu", "gpu", "net", "ssd")
 
@@ -45,7 +51,7 @@ def make_core(stopwatch: Stopwatch, scorer: str) -> Scheduler:
 def events(core: Scheduler, length: int, seed: int) -> Iterator[tuple[Now, Event]]:
     """Random events, some of them nonsense, chosen with a look at the core that they are for."""
     chance = Random(seed)
-    at, sessions, tasks = START_S, 0, 0
+    at, sessions, tasks, tickets = START_S, 0, 0, 0
 
     def some(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(chance.sample(names, chance.randrange(3))))
@@ -85,6 +91,7 @@ def events(core: Scheduler, length: int, seed: int) -> Iterator[tuple[Now, Event
             ))  # fmt: skip
         elif kind < 0.75:
             tasks += chance.random() < 0.9
+            tickets += 1
             number = max(0, tasks - chance.choice([0, 0, 0, 0, 5, 20]))
             body = Random(number)  # so that asking again asks for the same
             yield now, Submit(
@@ -94,9 +101,11 @@ def events(core: Scheduler, length: int, seed: int) -> Iterator[tuple[Now, Event
                     body.random(), tuple(sorted(body.sample(CAPABILITIES, body.randrange(3)))),
                     tuple(sorted(body.sample(ids, body.randrange(3)))), (("zone", "a"),) if body.random() < 0.3 else (),
                     (("bytes", 1e9),), hints=Hints(dependencies=2),
-                    start_by=now.wall if chance.random() < 0.02 else None,
+                    start_by=now.wall if chance.random() < 0.02 else START_BY.get(number % 7),
+                    not_before=NOT_BEFORE.get(number % 11),
                 ),
                 chance.choice(list(Delivery)), chance.random() < 0.2,
+                chance.choice([None, None, 0.0, 3.0, 60.0]), chance.random() < 0.3, tickets,
             )  # fmt: skip
         elif kind < 0.93:
             status = chance.choices([OutcomeStatus.SUCCEEDED, OutcomeStatus.FAILED], (9, 1))[0]
@@ -113,8 +122,13 @@ def events(core: Scheduler, length: int, seed: int) -> Iterator[tuple[Now, Event
             yield now, Publish(((f"type-{chance.randrange(5)}", entry),))
         elif kind < 0.986:
             yield now, Shutdown()
+        elif kind < 0.992:
+            yield now, Abandon(max(1, tickets - chance.randrange(4)))
+        elif kind < 0.996:
+            yield now, Withdraw("", f"t{tasks - chance.randrange(4)}", 1)
         else:
             yield now, Tick()
+    yield Now(at, WALL_S + at - START_S), CloseQueue()
 
 
 def main(scorer: str, source: str, target: str) -> None:

@@ -111,11 +111,13 @@ class AssignRequest(_message.Message):
 
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
-        """Hold the call until a slot is free, at most this long, 0 to 1 hour."""
+        """Hold the call until a slot is free, at most this long, 0 to 1 hour, and at least until `not_before`. The place is
+        free again when the call ends, however it ends.
+        """
 
     @_builtins.property
     def enqueue(self) -> Global___Enqueue:
-        """Keep the task, answer QUEUED at once, and place it when a slot is free."""
+        """Keep the task on disk, answer WAITING at once, and place it when a slot is free, whoever goes away meanwhile."""
 
     @_builtins.property
     def trace(self) -> _task_pb2.TraceContext:
@@ -665,11 +667,11 @@ class WatchTasksResponse(_message.Message):
     """Names this point of the stream."""
     @_builtins.property
     def task(self) -> Global___TaskStatus:
-        """Where it stands now."""
+        """Where it stood then. Absent: a sign of life."""
 
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
-        """When it happened."""
+        """When it happened. Absent: a sign of life."""
 
     def __init__(
         self,

@@ -96,16 +96,24 @@ class ScheduleServiceServicer(object):
     def Assign(self, request, context):
         """Chooses a worker for a task and leases it a slot there: predictor, scorer, fallback, all in process. Idempotent by
         (tenant, task_id, attempt): asked again while the lease lives it gives the same decision, after the end the
-        outcome.
-        INVALID_ARGUMENT     a field is out of range. Mend the request.
+        outcome; while the task waits, its prospects, or with `wait` this call waits with it. It never passes a task that
+        waits for the same slot.
+        INVALID_ARGUMENT     a field is out of range, or `wait`, `not_before` and `start_by` contradict each other. Mend
+        the request.
         RESOURCE_EXHAUSTED   nobody has a free slot now (NO_FREE_SLOT; RetryInfo says when one is expected), nobody who
         could take it is healthy and connected now (NO_ELIGIBLE_WORKER_NOW), no worker is
-        registered at all (NO_WORKERS), or the queue is full (QUEUE_FULL). Retry then, with backoff.
+        registered at all (NO_WORKERS), its not_before has not come and it may not wait
+        (NOT_YET_DUE), the queue is full (QUEUE_FULL; blocking OVER_TENANT_SHARE: of this tenant),
+        or `wait` ran out (WAIT_OVER: metadata `position` and, where one is expected,
+        `expected_start` in seconds since 1970; PlacementRefusal.waiting). Retry then, with backoff.
         FAILED_PRECONDITION  no known worker could ever take it (NO_CAPABLE_WORKER; PlacementRefusal names what is
         missing), or its attempt was cancelled (TASK_CANCELLED). Change the task or the fleet.
         ABORTED              this attempt was lost with its worker (ATTEMPT_LOST). Send attempt + 1.
         ALREADY_EXISTS       the same identity with a different body (TASK_CONFLICT). Use another id or attempt.
-        DEADLINE_EXCEEDED    start_by has passed (START_BY_PASSED), or the call's own deadline.
+        DEADLINE_EXCEEDED    start_by has passed (START_BY_PASSED), or the call's own deadline; a task that waited only
+        with the call does not wait any more.
+        UNAVAILABLE          `enqueue`, and the journal does not work (STORE_UNAVAILABLE): the task was not kept. Retry
+        with backoff, or without `enqueue`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,8 +157,15 @@ class ScheduleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchTasks(self, request, context):
-        """Streams what happens to tasks: each change of state, from now or from a resume token.
-        OUT_OF_RANGE         the resume token is older than what is kept. Start anew with GetTask.
+        """Streams what happens to tasks: each change of state once, in order, as it was when it happened; from now or from a
+        resume token. The first message, and one after 30 s of silence, has no task: it tells that the watch has begun, or
+        lives on. A task that waits only with its call is told of when it has its lease. The placement of a kept task is
+        told when its lease is on disk.
+        INVALID_ARGUMENT     the resume token is malformed, or there are more than 1,000 tasks. Mend the request.
+        OUT_OF_RANGE         the resume token is older than what is kept, or of another run of the server. Start anew
+        with GetTask.
+        RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW: watch again with the last token), or too many
+        watch (TOO_MANY_WATCHERS: retry with backoff).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

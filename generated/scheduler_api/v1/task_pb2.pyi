@@ -363,11 +363,11 @@ class Task(_message.Message):
 
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp:
-        """Do not start before. Absent: as soon as possible."""
+        """Do not start before. Absent: as soon as possible. Until then it waits, where it may; otherwise NOT_YET_DUE."""
 
     @_builtins.property
     def start_by(self) -> _timestamp_pb2.Timestamp:
-        """Give up when it has not started by then. Absent: wait as long as the call allows."""
+        """Give up (EXPIRED) when it has no worker by then; after `not_before`. Absent: wait as long as the call allows."""
 
     @_builtins.property
     def requested_resources(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:

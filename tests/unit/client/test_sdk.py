@@ -54,7 +54,10 @@ def test_sync_and_async_have_the_same_methods() -> None:
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name != "call"])
 def test_sync_and_async_take_and_give_the_same(name: str) -> None:
     ours, theirs = getattr(SchedulerClient, name), getattr(AsyncSchedulerClient, name)
-    assert inspect.signature(ours) == inspect.signature(theirs)
+    one, other = inspect.signature(ours), inspect.signature(theirs)
+    assert one.parameters == other.parameters
+    if name != "watch_tasks":  # what it gives is iterated over, by `for` or by `async for`
+        assert one.return_annotation == other.return_annotation
     assert inspect.getdoc(ours) == inspect.getdoc(theirs)
 
 

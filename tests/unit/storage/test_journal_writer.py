@@ -180,6 +180,26 @@ async def test_the_newest_new_key_is_refused_at_the_limit_and_counted(waiting: i
     assert Entry("lease", "w0", rig.writer.status().sequence - 1, b'"changed"') in rig.store.load()
 
 
+async def test_what_takes_the_place_of_another_finds_room_and_goes_with_it_in_one_batch() -> None:
+    rig = Rig(max_pending=2, flush_interval_s=3600.0)
+    rig.writer.put("task", "a", 1)
+    rig.writer.hurry()
+    await rig.settled()
+    rig.writer.put("lease", "x", 2)
+    rig.writer.put("lease", "y", 3)
+    assert rig.writer.put("lease", "z", 4) == 0
+    rig.writer.delete("task", "a")
+    assert rig.writer.put("lease", "of a", 5, always=True) > 0
+    rig.store.failures = 1  # tried again as a whole
+    rig.writer.hurry()
+    await rig.settled()
+    puts, deletes = rig.store.batches[-1]
+    assert [each.id for each in puts] == ["x", "y", "of a"]
+    assert deletes == [("task", "a")]
+    assert await rig.writer.close(DEADLINE_S)
+    assert rig.writer.put("lease", "after the end", 6, always=True) == 0
+
+
 async def test_a_failure_is_told_in_the_status_and_tried_again_with_what_came_since(rig: Rig) -> None:
     rig.store.failures = 3
     rig.store.gate.clear()

@@ -1,0 +1,70 @@
+"""Which of the waiting tasks is next? Strategies; smaller keys go first.
+
+Keys are absolute: worked out once, when a task begins to wait, and never touched by the passing of time. What ages does
+so because everything that comes later starts from a later time.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from scheduler_server.assignment.queue_settings import OBJECTIVES, QueueSettings
+
+
+class Coming(NamedTuple):
+    """What an order looks at: when a task began to wait (monotonic seconds), its priority 0-1, its predicted P50."""
+
+    since: float
+    priority: float
+    p50_s: float
+
+
+class Order(NamedTuple):
+    """One strategy. `by_tenant`: the tenant that has had least for its weight first, then the key among its own."""
+
+    name: str
+    key: Callable[[Coming], float]
+    by_tenant: bool = False
+
+
+def _fifo(_settings: QueueSettings, _patience: float) -> Order:
+    """First come, first served."""
+    return Order("fifo", lambda coming: coming.since)
+
+
+def _priority(settings: QueueSettings, _patience: float) -> Order:
+    """As if it had come earlier: by `priority_worth_s` for the highest priority, in proportion for others.
+
+    Every task ages at the same rate, so one that has waited that much longer than another goes first whatever the
+    other's priority: nobody starves.
+    """
+    worth = settings.priority_worth_s
+    return Order("priority", lambda coming: coming.since - worth * coming.priority)
+
+
+def _shortest(settings: QueueSettings, patience: float) -> Order:
+    """As if it had come later by `patience` times its predicted P50.
+
+    Short tasks overtake long ones, and the bound is part of the key: a task of duration p is never overtaken by what
+    came more than `patience * p` after it. Priority counts as in `priority`.
+    """
+    worth = settings.priority_worth_s
+    return Order("shortest", lambda coming: coming.since + patience * coming.p50_s - worth * coming.priority)
+
+
+def _fair(settings: QueueSettings, _patience: float) -> Order:
+    """By tenant, in predicted slot-seconds over weight; among a tenant's own by priority with aging."""
+    worth = settings.priority_worth_s
+    return Order("fair", lambda coming: coming.since - worth * coming.priority, by_tenant=True)
+
+
+def order_of(settings: QueueSettings, objective: str) -> Order:
+    """The order that is set, or that of the objective, with its patience."""
+    return ORDERS[settings.order or OBJECTIVES[objective][0]](settings, settings.patience_for(objective))
+
+
+ORDERS: dict[str, Callable[[QueueSettings, float], Order]] = {
+    "fifo": _fifo,
+    "priority": _priority,
+    "shortest": _shortest,
+    "fair": _fair,
+}

@@ -1,0 +1,402 @@
+"""What happens to tasks that wait: they come, are placed, give up, are asked after.
+
+`waiting.py` knows who is next, this module what to do about it. A slot that becomes free takes the task that is next
+for it; the choice among free workers is that of any other decision (`placement.py`).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple
+
+from scheduler_server.assignment.effects import CancelReply, Effect, Granted, Queued, Reply, Resolved, Unqueued
+from scheduler_server.assignment.events import Abandon, Cancel, Submit, Withdraw
+from scheduler_server.assignment.expected_start import ExpectedStarts
+from scheduler_server.assignment.order import order_of
+from scheduler_server.assignment.outlook import Outlook
+from scheduler_server.assignment.placement import Placement
+from scheduler_server.assignment.queue_settings import QueueSettings
+from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.tenants import Tenants
+from scheduler_server.assignment.timers import Timers
+from scheduler_server.assignment.usage import Usage
+from scheduler_server.assignment.waiting import MOST_GROUPS, Waiter, WaitingTasks
+from scheduler_server.model.clock import Now
+from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.model.task import BlockingReason, Prospects, Task, TaskState
+from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.settings import LONGEST_MS
+from scheduler_server.registry.fleet import Fleet
+
+_AT_ONCE = 32
+"""Tasks placed per event: about a millisecond. What is left is placed with the next event, which is due at once."""
+
+_OVER_KEPT = 100_000
+"""Tasks remembered that were never placed (cancelled, or too late); the oldest goes first."""
+
+_CLOCKS_DIFFER_S = 0.001
+"""Timers run on the monotonic clock, not_before is told in wall time."""
+
+Watch = Callable[[float], None]
+
+
+class Unplaced(NamedTuple):
+    """A task that ended without having been placed."""
+
+    task: Task
+    state: TaskState
+    since_wall: float
+    ended_wall: float
+
+
+class Queue:
+    """All that waiting tasks do and are asked. `watch` asks for a tick; the core calls `advance` then."""
+
+    def __init__(
+        self, settings: CoreSettings, fleet: Fleet, predictor: Predictor, placement: Placement, watch: Watch
+    ) -> None:
+        self._settings = settings.queue
+        self._fleet = fleet
+        self._predictor = predictor
+        self._placement = placement
+        self._watch = watch
+        self.objective = settings.assignment.objective
+        order = order_of(settings.queue, self.objective)
+        self.tenants = Tenants(settings.queue.tenant_weights)
+        self.usage = Usage(self.tenants)
+        self.waiting = WaitingTasks(fleet, order, self.tenants)
+        self.fair = order.by_tenant
+        self.expected = ExpectedStarts()
+        self._outlook = Outlook(fleet, self.waiting, self.expected, placement)
+        self.over: OrderedDict[tuple[str, str], Unplaced] = OrderedDict()
+        self._tickets: dict[int, Waiter] = {}
+        self._timers: Timers[Waiter] = Timers(lambda at, waiter: not waiter.gone and waiter.timer_at == at)
+        self._promises: Timers[Waiter] = Timers(lambda _at, waiter: not waiter.gone and not _judged(waiter))
+        self.unfilled = False  # slots are free that waiting tasks could take, and an event to come will fill them
+        self.open = True  # False: the server is going down, and nothing more that waits is placed
+
+    def reorder(self, settings: QueueSettings, objective: str) -> None:
+        """Let tasks wait as these settings say from now on."""
+        self._settings, self.objective = settings, objective
+        order = order_of(settings, objective)
+        self.fair = order.by_tenant
+        self.tenants.weigh(settings.tenant_weights)
+        if not self.fair:
+            self.usage.forget()
+        self.waiting.reorder(order)
+
+    @property
+    def busy(self) -> bool:
+        """Does anything wait, or is anything remembered of what did?"""
+        return bool(self.waiting.by_task) or bool(self.over)
+
+    # ------------------------------------------------------------------ come
+
+    def known(self, now: Now, event: Submit, out: list[Effect]) -> bool:
+        """Answer a request for a task that waits, or has ended unplaced; False: it is neither."""
+        task = event.task
+        key = (task.tenant, task.task_id)
+        waiter = self.waiting.by_task.get(key)
+        if waiter is None:
+            ended = self.over.get(key)
+            if ended is None or ended.task.attempt < task.attempt:
+                return False
+            out.append(Reply(None, None, None, False, _ended(ended, task)))
+            return True
+        older = waiter.event.task
+        if older.attempt != task.attempt or older != task or waiter.event.delivery is not event.delivery:
+            what = "another attempt" if older.attempt != task.attempt else "a different body"
+            message = f"task {task.task_id!r} waits already, as {what}"
+            about = (("task_id", task.task_id), ("attempt", str(task.attempt)))
+            out.append(Reply(None, None, None, False, Refusal(Reason.TASK_CONFLICT, message, about)))
+            return True
+        if event.enqueue and not waiter.enqueued:
+            waiter.enqueued = True
+            out.append(Queued(waiter))
+        if event.wait_s is not None:
+            self._wait(now, waiter, event)
+        out.append(Reply(TaskState.WAITING, None, None, True, None, self.prospects(now, waiter)))
+        return True
+
+    def park(self, now: Now, event: Submit, out: list[Effect]) -> None:
+        """Let a task wait that cannot be placed now or is not due; or refuse it: no room."""
+        task = event.task
+        full = self._no_room(event)
+        if full is not None:
+            self._placement.refuse(full, out)
+            return
+        waiter = self.waiting.new(event, now.monotonic, now.wall)
+        waiter.p50_s, waiter.work_s = self._duration(task)
+        waiter.enqueued = event.enqueue
+        if event.wait_s is not None:
+            waiter.tickets[event.ticket] = now.monotonic + event.wait_s
+            self._tickets[event.ticket] = waiter
+        prospects = self._take(now, waiter)
+        if event.enqueue:
+            out.append(Queued(waiter))
+        out.append(Reply(TaskState.WAITING, None, None, False, None, prospects))
+
+    def take_back(self, now: Now, event: Submit, since_wall: float, sequence: int, p50_s: float, work_s: float) -> None:
+        """A task that waited before a restart waits again, where it stood. ValueError where it waits already."""
+        task = event.task
+        if (task.tenant, task.task_id) in self.waiting.by_task:
+            raise ValueError(f"task {task.task_id!r} of tenant {task.tenant!r} waits already")
+        since = now.monotonic - max(0.0, now.wall - since_wall)
+        waiter = self.waiting.new(event, since, since_wall, sequence)
+        waiter.p50_s, waiter.work_s = p50_s, work_s
+        waiter.enqueued = True
+        self._take(now, waiter)
+
+    def _duration(self, task: Task) -> tuple[float, float]:
+        """Seconds that a task is predicted to take: median and mean."""
+        try:
+            prediction = self._predictor.predict(task)
+        except Exception:  # noqa: BLE001 -- a predictor is a plug-in: whatever it raises, the task can wait
+            prediction = self._placement.unknown
+        p50_ms, mean_ms = prediction.p50_ms, prediction.mean_ms
+        if not (0.0 <= p50_ms <= LONGEST_MS and 0.0 <= mean_ms <= LONGEST_MS):  # NaN fails every comparison
+            p50_ms, mean_ms = self._placement.unknown.p50_ms, self._placement.unknown.mean_ms
+        return p50_ms / 1e3, mean_ms / 1e3
+
+    def _take(self, now: Now, waiter: Waiter) -> Prospects:
+        task = waiter.event.task
+        self.over.pop((task.tenant, task.task_id), None)
+        self.waiting.hold(waiter)
+        if task.start_by is not None:
+            waiter.expires_at = now.monotonic + (task.start_by - now.wall)
+        if task.not_before is not None and task.not_before > now.wall:
+            prospects = self._outlook.prospects(now, waiter)
+        else:
+            prospects = self._release(now, waiter)
+        self._set_timer(now, waiter)
+        return prospects
+
+    def _release(self, now: Now, waiter: Waiter) -> Prospects:
+        not_before = waiter.event.task.not_before
+        if not_before is not None and not_before > waiter.since_wall:  # it waits for a slot since it may have one
+            waiter.since = now.monotonic - max(0.0, now.wall - not_before)
+        self.waiting.release(waiter)
+        prospects = self._outlook.promise(now, waiter)
+        if waiter.answer is not None:
+            self._promises.watch(waiter.answer.p90_at, waiter)
+        return prospects
+
+    def _no_room(self, event: Submit) -> Refusal | None:
+        settings, waiting, task = self._settings, self.waiting, event.task
+        share = max(1, int(settings.max_length * settings.tenant_share))
+        tenant = self.tenants.find(task.tenant)
+        if (
+            len(waiting.by_task) < settings.max_length
+            and (tenant is None or tenant.waiting < share)
+            and waiting.payload_bytes + len(task.payload) <= settings.max_payload_bytes
+            and waiting.has_group(event)
+        ):
+            return None
+        about = (("task_id", task.task_id), ("tenant", task.tenant))
+        blocking = BlockingReason.NO_FREE_SLOT
+        if len(waiting) >= settings.max_length:
+            message = f"the queue is full: {len(waiting):,} tasks wait; queue.max_length is {settings.max_length:,}"
+            return Refusal(Reason.QUEUE_FULL, message, about, blocking, retry_after_s=1.0)
+        if tenant is not None and tenant.waiting >= share:
+            message = (
+                f"tenant {task.tenant!r} has {share:,} tasks waiting, as many as queue.tenant_share,"
+                f" {settings.tenant_share:g}, allows"
+            )
+            return Refusal(Reason.QUEUE_FULL, message, about, BlockingReason.OVER_TENANT_SHARE, retry_after_s=1.0)
+        if waiting.payload_bytes + len(task.payload) > settings.max_payload_bytes:
+            message = (
+                f"the queue is full: {waiting.payload_bytes:,} bytes of payload wait; queue.max_payload_bytes is"
+                f" {settings.max_payload_bytes:,}"
+            )
+            return Refusal(Reason.QUEUE_FULL, message, about, blocking, retry_after_s=1.0)
+        if not waiting.has_group(event):
+            mine = max(1, int(MOST_GROUPS * settings.tenant_share))
+            if waiting.group_count >= MOST_GROUPS or (tenant is not None and tenant.groups >= mine):
+                message = (
+                    f"tasks with at most {MOST_GROUPS:,} different sets of capabilities and labels can wait at once,"
+                    f" {mine:,} of them for one tenant"
+                )
+                return Refusal(Reason.QUEUE_FULL, message, about, blocking, retry_after_s=1.0)
+        return None
+
+    def _wait(self, now: Now, waiter: Waiter, event: Submit) -> None:
+        waiter.tickets[event.ticket] = now.monotonic + (event.wait_s or 0.0)
+        self._tickets[event.ticket] = waiter
+        self._set_timer(now, waiter)
+
+    # ------------------------------------------------------------------ go
+
+    def fill(self, now: Now, out: list[Effect], most: int = _AT_ONCE) -> None:
+        """Give the slots that became free to the tasks that are next for them."""
+        waiting = self.waiting
+        pools = waiting.opened()
+        self.unfilled = False
+        placed = 0
+        while (found := waiting.next(pools)) is not None:
+            if placed >= most:
+                self.unfilled = True
+                self._fleet.opened.extend(pools)
+                return
+            entry, waiter = found
+            if self._place(now, waiter, entry[0], out):
+                placed += 1
+                if len(pools) == 1 and not pools[0].counts[0]:
+                    return
+            elif waiter.placeable:
+                waiting.block(waiter)  # those that are free are the ones that it excludes
+
+    def _place(self, now: Now, waiter: Waiter, rank: float, out: list[Effect]) -> bool:
+        at = len(out)
+        record = self._placement.place_waiting(now, waiter.event, waiter.since_wall, out)
+        if record is None:
+            return False
+        if waiter.answer is not None:
+            self.expected.judge(waiter.answer, now.monotonic)
+        if self.fair and record.worker is not None:
+            record.worker.pool.level = rank
+        self.waiting.remove(waiter)
+        if waiter.enqueued:  # one promise takes the place of the other, side by side
+            while type(out[at]) is not Granted:
+                at += 1
+            out.insert(at, Unqueued(waiter))
+        if waiter.tickets:
+            self._resolve(waiter, Reply(record.state, record.decision, None, False), out)
+        return True
+
+    def _resolve(self, waiter: Waiter, reply: Reply, out: list[Effect]) -> None:
+        for ticket in waiter.tickets:
+            self._tickets.pop(ticket, None)
+            out.append(Resolved(ticket, reply))
+        waiter.tickets = {}
+
+    # ------------------------------------------------------------------ timers
+
+    def next_at(self) -> float:
+        """The monotonic second at which `advance` is due."""
+        return self._timers.next_at
+
+    def _set_timer(self, now: Now, waiter: Waiter) -> None:
+        """Watch the next instant that matters to a task; one at a time."""
+        at = min(waiter.expires_at, *waiter.tickets.values()) if waiter.tickets else waiter.expires_at
+        not_before = waiter.event.task.not_before
+        if not waiter.placeable and not_before is not None:
+            at = min(at, now.monotonic + max(_CLOCKS_DIFFER_S, not_before - now.wall))
+        if at < waiter.timer_at:
+            waiter.timer_at = at
+            self._timers.watch(at, waiter)
+            self._watch(at)
+
+    def advance(self, now: Now, out: list[Effect]) -> None:
+        """Do what is due by now."""
+        while (waiter := self._timers.due(now.monotonic)) is not None:
+            waiter.timer_at = inf
+            self._due(now, waiter, out)
+            if not waiter.gone:
+                self._set_timer(now, waiter)
+
+    def _due(self, now: Now, waiter: Waiter, out: list[Effect]) -> None:
+        """A timer of this task has come: it may start, its time is over, or a call gives up."""
+        if waiter.expires_at <= now.monotonic:
+            self._end(now, waiter, TaskState.EXPIRED, out)
+            return
+        not_before = waiter.event.task.not_before
+        if not waiter.placeable and (not_before is None or not_before <= now.wall + _CLOCKS_DIFFER_S):
+            self._release(now, waiter)
+            eligible = self.waiting.eligible(waiter)
+            if eligible is not None:  # it may find a free slot that nobody before it could use
+                self._fleet.opened.extend(pool for pool in eligible.pools if pool.counts[0])
+        for ticket, until in list(waiter.tickets.items()):
+            if until <= now.monotonic:
+                del waiter.tickets[ticket]
+                self._tickets.pop(ticket, None)
+                refusal = self._placement.counted(self._outlook.gave_up(now, waiter))
+                out.append(Resolved(ticket, Reply(None, None, None, False, refusal)))
+        if not waiter.tickets and not waiter.enqueued:
+            self.waiting.remove(waiter)
+
+    def age(self, now: Now) -> None:
+        """Count the answers whose P90 has passed while their tasks wait on, and what running tasks overrun."""
+        while (waiter := self._promises.due(now.monotonic)) is not None:
+            if waiter.answer is not None:
+                self.expected.judge(waiter.answer, now.monotonic)
+        if self.fair:
+            self.usage.age(now.monotonic)
+
+    # ------------------------------------------------------------------ go away
+
+    def abandon(self, now: Now, event: Abandon, out: list[Effect]) -> None:
+        """A call that waited is gone; its task goes with it, unless somebody else wants it."""
+        waiter = self._tickets.pop(event.ticket, None)
+        if waiter is None:
+            return
+        waiter.tickets.pop(event.ticket, None)
+        if not waiter.tickets and not waiter.enqueued and not waiter.gone:
+            self.waiting.remove(waiter)
+
+    def withdraw(self, now: Now, event: Withdraw, out: list[Effect]) -> None:
+        """Take back what could not be made durable; with a call that waits for it, it waits on."""
+        waiter = self.waiting.by_task.get((event.tenant, event.task_id))
+        if waiter is None or waiter.event.task.attempt != event.attempt:
+            return
+        waiter.enqueued = False
+        if not waiter.tickets:
+            self.waiting.remove(waiter)
+            ended = Unplaced(waiter.event.task, TaskState.CANCELLED, waiter.since_wall, now.wall)
+            out.append(Unqueued(waiter, ended))
+
+    def close(self) -> None:
+        """Place nothing more that waits."""
+        self.open = False
+        self.unfilled = False
+
+    def cancel(self, now: Now, event: Cancel, out: list[Effect]) -> bool:
+        """Cancel a waiting task; False: it does not wait."""
+        key = (event.tenant, event.task_id)
+        waiter = self.waiting.by_task.get(key)
+        attempt = event.attempt or 1
+        if waiter is None or waiter.event.task.attempt != attempt:
+            ended = self.over.get(key)
+            if ended is None or ended.task.attempt != attempt:
+                return False
+            out.append(CancelReply(ended.state, False))
+            return True
+        if event.lease_id:
+            about = (("task_id", event.task_id), ("attempt", str(attempt)))
+            message = f"lease {event.lease_id!r} is not the one of task {event.task_id!r}, which waits"
+            out.append(CancelReply(None, False, Refusal(Reason.LEASE_MISMATCH, message, about)))
+            return True
+        self._end(now, waiter, TaskState.CANCELLED, out)
+        out.append(CancelReply(TaskState.CANCELLED, False))
+        return True
+
+    def _end(self, now: Now, waiter: Waiter, state: TaskState, out: list[Effect]) -> None:
+        task = waiter.event.task
+        self.waiting.remove(waiter)
+        ended = Unplaced(task, state, waiter.since_wall, now.wall)
+        self.over[task.tenant, task.task_id] = ended
+        if len(self.over) > _OVER_KEPT:
+            self.over.popitem(last=False)
+        out.append(Unqueued(waiter, ended))
+        self._resolve(waiter, Reply(None, None, None, False, _ended(ended, task)), out)
+
+    # ------------------------------------------------------------------ asked after
+
+    def prospects(self, now: Now, waiter: Waiter) -> Prospects:
+        """Where a waiting task stands: position, expected start, and what keeps it from starting now."""
+        return self._outlook.prospects(now, waiter)
+
+
+def _judged(waiter: Waiter) -> bool:
+    return waiter.answer is None or waiter.answer.judged
+
+
+def _ended(ended: Unplaced, task: Task) -> Refusal:
+    about = (("task_id", task.task_id), ("attempt", str(task.attempt)))
+    if ended.task != task:
+        message = f"task {task.task_id!r} is known as attempt {ended.task.attempt}, or with a different body"
+        return Refusal(Reason.TASK_CONFLICT, message, about)
+    if ended.state is TaskState.CANCELLED:
+        message = f"attempt {task.attempt} of task {task.task_id!r} was cancelled while it waited"
+        return Refusal(Reason.TASK_CANCELLED, message, about)
+    message = f"task {task.task_id!r} was to start by {task.start_by or inf:.3f} and was not placed by then"
+    return Refusal(Reason.START_BY_PASSED, message, about)
