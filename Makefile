@@ -154,12 +154,15 @@ check: $(VENV)/.dev ## all that CI runs: every check, then the tests
 
 # ---------------------------------------------------------------------------------------------- tests
 
-.PHONY: test test-fast bench
+.PHONY: test test-fast kills bench
 test: $(VENV)/.dev ## unit, scenarios, contract, integration (PYTEST_ARGS="-k name")
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.dev ## without integration and slow tests, on every core, stops at the first failure
 	@$(BIN)/python -m pytest -q -x -n auto -m 'not slow' $(wildcard tests/unit tests/scenarios tests/contract) $(PYTEST_ARGS)
+
+kills: $(VENV)/.dev ## 20 kills -9 of a server under load: is what was promised there again? (KILLS=n)
+	@KILLS=$${KILLS:-20} $(BIN)/python -m pytest -rA -k kill tests/integration/test_waiting_tasks.py $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev ## measure (BENCH=name; without it, the list)
 	@$(BIN)/python -m tests.performance $(BENCH)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -67,7 +68,7 @@ async def lost(server: Server, task_id: str) -> bool:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [int(os.environ.get("KILLS", "3"))])  # make kills: 20, three minutes
 async def test_what_was_promised_is_there_again_once_however_often_the_server_is_killed(
     house: House, kills: int
 ) -> None:
