@@ -1,6 +1,5 @@
 """Snapshots beside a busy event loop: the loop makes the records in small steps, a thread writes them."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from scheduler_server.storage.one_thread import OneThread
@@ -8,7 +7,7 @@ from scheduler_server.storage.snapshot_store import Edition, SnapshotContent, Sn
 
 
 class SnapshotWriter:
-    """Reads and writes editions of one store, one at a time, and remembers how the last one went.
+    """Reads and writes editions of one store; whoever calls sees to it that it is one at a time.
 
     Invariant: at most one chunk is on its way to the thread, so memory stays at one chunk however slow the
     store.
@@ -17,45 +16,22 @@ class SnapshotWriter:
     def __init__(self, store: SnapshotStore, *, wall: Callable[[], float]) -> None:
         self._store = store
         self._wall = wall
-        self._busy = asyncio.Lock()
         self._thread = OneThread("snapshot")
-        self.written_at: float | None = None
-        self.last_error: str | None = None
 
     async def read(self) -> SnapshotContent:
-        """What the store holds. Raises SnapshotError. A call during a write waits for it."""
-        async with self._busy:
-            return await self._thread.run(self._store.read)
+        """What the store holds. Raises SnapshotError."""
+        return await self._thread.run(self._store.read)
 
     async def write(self, chunks: Iterable[Iterable[bytes]]) -> Edition:
         """Write one edition of all `chunks`.
 
         Each `next()` of `chunks` runs on the loop and should take well below a millisecond; between two the loop
         gets its turn. The state may therefore change between chunks: whoever yields them sees to it that each
-        record is true by itself. A second call waits for the first.
+        record is true by itself.
 
         Raises:
-            SnapshotError: the store refused; `last_error` keeps the line, the edition before stays in place.
+            SnapshotError: the store refused; the edition before stays in place.
         """
-        async with self._busy:
-            try:
-                edition = await self._write(chunks)
-            except Exception as error:
-                self.last_error = str(error) or type(error).__name__
-                raise
-            self.written_at, self.last_error = self._wall(), None
-            return edition
-
-    @property
-    def busy(self) -> bool:
-        """Is an edition being written, or read?"""
-        return self._busy.locked()
-
-    def close(self) -> None:
-        """Let the thread end; a write that is under way is finished first. Files need nothing."""
-        self._thread.close()
-
-    async def _write(self, chunks: Iterable[Iterable[bytes]]) -> Edition:
         session = self._store.begin(created_at=self._wall())  # as old as its first record
         try:
             for chunk in chunks:
@@ -65,3 +41,7 @@ class SnapshotWriter:
             # Also when cancelled, perhaps while the thread still writes: the one thread does it after that.
             self._thread.submit(session.abort)
             raise
+
+    def close(self) -> None:
+        """Let the thread end; a write that is under way is finished first. Files need nothing."""
+        self._thread.close()

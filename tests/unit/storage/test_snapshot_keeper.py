@@ -190,6 +190,16 @@ async def test_a_defect_of_a_strategy_keeps_nobody_from_starting_or_from_trying_
     assert keeper.failures == 1
 
 
+async def test_two_writes_at_once_come_one_after_the_other() -> None:
+    bench = Bench(Shelf())
+    await bench.keeper.load()
+    bench.known = [{"n": number} for number in range(5_000)]  # several steps, between which the other could come
+    assert await asyncio.gather(bench.keeper.write(), bench.keeper.write()) == [5_000, 5_000]
+    assert [len(edition) for edition in bench.shelf.editions] == [5_000, 5_000]
+    assert bench.shelf.editions[0] == bench.shelf.editions[1]
+    await bench.keeper.close(1.0)
+
+
 async def test_the_last_edition_is_written_at_the_end_and_does_not_wait_for_ever() -> None:
     bench = Bench(Shelf())
     bench.keeper.start()
