@@ -25,7 +25,7 @@ from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import BlockingReason, Delivery, Task, TaskKey, TaskState
 from scheduler_server.model.worker import Accounting, Health
 from scheduler_server.predictor import Predictor
-from scheduler_server.predictor.settings import LONGEST_MS
+from scheduler_server.predictor.usable import usable
 from scheduler_server.registry import capacity
 from scheduler_server.registry.eligibility import EligibilityClass
 from scheduler_server.registry.fleet import Fleet
@@ -260,8 +260,7 @@ class Placement:
         try:
             prediction = self._predictor.predict(task)
             as_of = prediction.as_of
-            # A comparison with NaN is false. P90 says how long a lease may be silent; for ever is too long.
-            if not (0.0 <= prediction.point_ms <= LONGEST_MS and 0.0 <= prediction.p90_ms < inf):
+            if not usable(prediction):
                 cause = Cause.PREDICTION_INVALID
             elif as_of is not None and now[0] - as_of > self._stale_after_s:
                 cause = Cause.PREDICTION_STALE

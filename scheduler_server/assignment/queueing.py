@@ -25,7 +25,7 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import BlockingReason, Prospects, Task, TaskState
 from scheduler_server.predictor import Predictor
-from scheduler_server.predictor.settings import LONGEST_MS
+from scheduler_server.predictor.usable import usable
 from scheduler_server.registry.fleet import Fleet
 
 _AT_ONCE = 32
@@ -153,10 +153,9 @@ class Queue:
             prediction = self._predictor.predict(task)
         except Exception:  # noqa: BLE001 -- a predictor is a plug-in: whatever it raises, the task can wait
             prediction = self._placement.unknown
-        p50_ms, mean_ms = prediction.p50_ms, prediction.mean_ms
-        if not (0.0 <= p50_ms <= LONGEST_MS and 0.0 <= mean_ms <= LONGEST_MS):  # NaN fails every comparison
-            p50_ms, mean_ms = self._placement.unknown.p50_ms, self._placement.unknown.mean_ms
-        return p50_ms / 1e3, mean_ms / 1e3
+        if not usable(prediction):
+            prediction = self._placement.unknown
+        return prediction.p50_ms / 1e3, prediction.mean_ms / 1e3
 
     def _take(self, now: Now, waiter: Waiter) -> Prospects:
         task = waiter.event.task

@@ -90,6 +90,12 @@ PREDICTIONS: dict[str, tuple[Callable[[], Any], Cause]] = {
     "minus infinite": (answering(point_ms=-inf), Cause.PREDICTION_INVALID),
     "negative": (answering(point_ms=-0.001), Cause.PREDICTION_INVALID),
     "longer than a year": (answering(point_ms=365 * 86_400_000.0 + 1.0), Cause.PREDICTION_INVALID),
+    "median nan": (answering(p50_ms=nan), Cause.PREDICTION_INVALID),
+    "median negative": (answering(p50_ms=-1.0), Cause.PREDICTION_INVALID),
+    "mean nan": (answering(mean_ms=nan), Cause.PREDICTION_INVALID),
+    "mean longer than a year": (answering(mean_ms=365 * 86_400_000.0 + 1.0), Cause.PREDICTION_INVALID),
+    "P90 nan": (answering(p90_ms=nan), Cause.PREDICTION_INVALID),
+    "P90 infinite": (answering(p90_ms=inf), Cause.PREDICTION_INVALID),
 }
 SCORES: dict[str, tuple[str, Callable[[], Any], Cause]] = {
     "key raises": ("key_answer", raising, Cause.SCORE_INVALID),
