@@ -58,26 +58,8 @@ class Pool:
     """
 
     __slots__ = (
-        "_best_block",
-        "_bests",
-        "_blocks",
-        "_capacity",
-        "_keys",
-        "_tops",
-        "_winners",
-        "best",
-        "counts",
-        "index",
-        "keys",
-        "level",
-        "members",
-        "open",
-        "open_flags",
-        "profile",
-        "running",
-        "slots",
-        "tops",
-        "work",
+        "_best_block", "_bests", "_blocks", "_capacity", "_keys", "_tops", "_winners", "best", "counts", "index",
+        "keys", "level", "members", "open", "open_flags", "profile", "running", "slots", "tops", "work",
     )  # fmt: skip
 
     def __init__(self, profile: Profile, index: int, bests: Bests) -> None:

@@ -7,6 +7,7 @@ effects of the core are turned into messages, journal entries and watched events
     checks.py     every limit of the contract, and the list of faults of one message
     decode.py     messages to events; what is wrong is told by field path, and changes nothing
     encode.py     answers to messages
+    quick.py      the usual Assign, in and out, without messages in between
     errors.py     the one table from reason to status code; rich details; what a fault tells (nothing)
     durable.py    what may leave only once the journal has it on disk
     schedule.py   ScheduleService: the unary calls
@@ -14,7 +15,10 @@ effects of the core are turned into messages, journal entries and watched events
     streams.py    ScheduleService.Schedule: one session per worker stream
     admin.py      AdminService: what operators ask
                   status.py the whole, worker_view.py and worker_query.py workers, paging.py scans and pages,
-                  queue_view.py what waits, watch.py events
+                  queue_view.py what waits, accuracy.py how good predictions were, watch.py events
+    following.py  what WatchTasks and WatchEvents have in common: a ring, and readers of it
+    stores.py     how journal and snapshots are, for the status; measured.py the same and more, for the metrics
+    collector.py  Python's garbage collector, kept off the path
     health.py     grpc.health.v1 with List; reflection.py: v1 and v1alpha
     server.py     the grpc.aio server with its options and all of the above
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from scheduler_server.model.making import make
 from scheduler_server.model.refusal import Refusal
 from scheduler_server.model.task import Task, TaskState
 from scheduler_server.rpc.durable import HELD_AT_MOST_S, Durable
+from scheduler_server.rpc.following import Ring
 
 LEASE = "lease"
 """The journal's kind of entry for a lease."""
@@ -91,8 +92,7 @@ class Shell:
         self.core = core
         self.journal = journal
         self.sessions: Sessions | None = None
-        self.events: deque[FleetEvent] = deque(maxlen=EVENTS_KEPT)
-        self.event_arrived = asyncio.Event()
+        self.events: Ring[FleetEvent] = Ring(EVENTS_KEPT, core.events)
         self.event_counts: Counter[FleetEventKind] = Counter()  # since the start
         self.last_event = 0.0  # monotonic seconds
         self.changes: Changes | None = None
@@ -155,10 +155,8 @@ class Shell:
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, effects.Published):
-            self.events.append(effect.event)
+            self.events.add(effect.event)
             self.event_counts[effect.event.kind] += 1
-            self.event_arrived.set()
-            self.event_arrived = asyncio.Event()
         elif isinstance(effect, effects.Resolved):
             waiting = self._tickets.pop(effect.ticket, None)
             if waiting is not None and not waiting.done():

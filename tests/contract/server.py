@@ -260,7 +260,7 @@ class Running:
         """Events of these kinds: kind, worker, before, after."""
         return [
             (event.kind.name, event.worker_id, event.before, event.after)
-            for event in self.app.shell.events
+            for event in self.app.shell.events.entries
             if not kinds or event.kind in kinds
         ]
 
@@ -317,7 +317,7 @@ def digest(server: Running) -> dict[str, Any]:
     volatile = {"pool", "leases", "registration", "epoch"}
     return {
         "events": core.events,
-        "published": len(server.app.shell.events),
+        "published": len(server.app.shell.events.entries),
         "fleet": {
             worker_id: {
                 **{name: getattr(record, name) for name in _SLOTS if name not in volatile},

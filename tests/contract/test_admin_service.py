@@ -28,7 +28,7 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.task import Task
 from scheduler_server.model.worker import Intent, Registration, RunningLease, Sample
 from scheduler_server.registry.record import WorkerRecord
-from scheduler_server.rpc import paging, status, watch
+from scheduler_server.rpc import following, paging, status, watch
 from scheduler_server.rpc.admin import AdminCalls
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.settings import Settings, StorageSettings
@@ -721,7 +721,7 @@ async def test_an_idle_worker_is_removed_and_may_come_back(server: Server) -> No
     told = await server.admin.RemoveWorker(api.RemoveWorkerRequest(worker_id="w", reason="retired"))
     assert (told.lost_leases, told.requeued) == (0, 0)
     assert (await refused(server.admin.GetWorker(api.GetWorkerRequest(worker_id="w")))).code is Code.NOT_FOUND
-    assert "retired" in server.app.shell.events[-1].detail
+    assert "retired" in server.app.shell.events.entries[-1].detail
     server.join("w")
     assert (await server.admin.GetWorker(api.GetWorkerRequest(worker_id="w"))).worker.connected
 
@@ -932,7 +932,7 @@ async def test_a_replay_of_nothing_begins_now(server: Server) -> None:
 
 
 async def test_a_quiet_watch_shows_signs_of_life(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "SIGN_OF_LIFE_S", 0.001)
+    monkeypatch.setattr(following, "SIGN_OF_LIFE_S", 0.001)
     stream = await begun(server, worker_id="nobody")
     first = await stream.read()
     assert not first.HasField("event")
@@ -944,7 +944,7 @@ async def test_a_quiet_watch_shows_signs_of_life(server: Server, monkeypatch: py
 
 
 async def test_a_token_whose_events_are_gone_is_out_of_range(server: Server) -> None:
-    server.app.shell.events = deque(maxlen=4)
+    server.app.shell.events.entries = deque(maxlen=4)
     stream = await begun(server)
     token = f"{server.app.core.incarnation}.{server.app.core.events}"
     server.join("a")
@@ -988,7 +988,7 @@ async def test_filters_by_task_are_not_supported_rather_than_ignored(server: Ser
 
 
 async def test_a_reader_that_falls_behind_the_ring_is_told_and_may_resume(server: Server) -> None:
-    server.app.shell.events = deque(maxlen=4)
+    server.app.shell.events.entries = deque(maxlen=4)
     stream = await begun(server)
     for name in "abc":  # six events before the watcher has its turn
         server.join(name)

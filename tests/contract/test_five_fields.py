@@ -86,7 +86,7 @@ async def test_those_bytes_on_a_stream_make_a_worker_with_the_default_of_5_slots
     assert (record.cpu, record.memory, record.queue_depth) == (0.5, 0.25, 3)
     assert record.load == pytest.approx(0.6 * 0.5 + 0.4 * 0.25)
     assert record.free == 2
-    registered = [event for event in live.app.shell.events if event.kind is FleetEventKind.WORKER_REGISTERED]
+    registered = [event for event in live.app.shell.events.entries if event.kind is FleetEventKind.WORKER_REGISTERED]
     assert [event.detail for event in registered] == ["by heartbeat, 5 slots"]
     assert (await live.assign()).decision.worker_id == "worker-7"
 

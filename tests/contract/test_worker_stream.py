@@ -551,7 +551,7 @@ async def test_a_declined_task_is_lost_and_may_be_sent_as_its_next_attempt(live:
     problem = await live.refuse("t", delivery=STREAM)
     assert (problem.code, problem.reason) == ("ABORTED", "ATTEMPT_LOST")
     assert problem.metadata["next_attempt"] == "2"
-    declines = [event for event in live.app.shell.events if event.kind is FleetEventKind.TASK_DECLINED]
+    declines = [event for event in live.app.shell.events.entries if event.kind is FleetEventKind.TASK_DECLINED]
     assert [event.detail for event in declines] == ["t, attempt 1: no such handler"]
     assert (await live.assign("t", delivery=STREAM, attempt=2)).decision.worker_id == "w"
 

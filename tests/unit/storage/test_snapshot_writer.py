@@ -49,9 +49,7 @@ async def test_chunks_are_made_on_the_loop_and_others_run_between_them(
     assert content.created_at == 7.0
 
 
-async def test_a_failure_is_told_and_leaves_the_edition_before(
-    file: SnapshotFile, writer: SnapshotWriter
-) -> None:
+async def test_a_failure_is_told_and_leaves_the_edition_before(file: SnapshotFile, writer: SnapshotWriter) -> None:
     await writer.write([[b"good"]])
 
     def broken() -> Iterator[list[bytes]]:
