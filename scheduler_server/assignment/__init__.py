@@ -16,7 +16,9 @@ Read in this order:
     waiting.py              which is next (lanes.py, reach.py, order.py, tenants.py), how many are ahead (rank.py)
     outlook.py              what one is told: position, expected start (expected_start.py), what blocks it
     ledger.py               leases and tasks: who holds a slot, what became of whom
+    usage.py                what running tasks are charged to their tenants; timers.py: instants that may come to pass
     outcomes.py             how leases end, and what is learned from it
+    accuracy.py             were the predictions any good, and which types' are too poor to be used
     link.py                 workers: sessions, registration, samples, removal
     vitals.py               their health: ageing, load, events
     lease_talk.py           what they say of their leases; reconcile.py: their lists against the ledger

@@ -2,7 +2,7 @@
 
 Two things: a *snapshot* now and then of what can be lost for a minute (what the predictor learnt, the breaker),
 in a folder of this server's own (`StateFolder`) or in a Redis, and a *journal* in that folder of what must not be
-lost at all (live leases; later, accepted tasks). Both work beside the event loop: encoding in slices, files, Redis
+lost at all (live leases, accepted tasks). Both work beside the event loop: encoding in slices, files, Redis
 and SQLite in a thread, and every failure is a status, a count and a retry, never an exception on the loop. Losing
 either stops no decision.
 
@@ -10,8 +10,8 @@ either stops no decision.
     store = SnapshotFile(folder.file("snapshot"), format="scheduler-snapshot", version=1)
     store = RedisSnapshots(parse("redis://..."), ...)                     RedisUrlError: what is wrong, no password
     keeper = SnapshotKeeper(store, memory, pace, ...)                     when it is read and written, and retried
-    journal = Journal.open(folder.file("journal.sqlite"))                 JournalError: one line, with a
-    reason writer = JournalWriter(journal, restored=journal.load(), encode=..., persisted=..., loop=loop)
+    journal = Journal.open(folder.file("journal.sqlite"))                 JournalError: one line, with a reason
+    writer = JournalWriter(journal, restored=journal.load(), encode=..., persisted=..., loop=loop)
 
 Why SQLite and not a log of our own: group commit, checksummed frames and recovery after kill -9 are solved
 there. Why snapshots are not in it: they are rewritten as a whole, and a file can be set aside, copied and

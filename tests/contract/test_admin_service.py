@@ -1003,7 +1003,7 @@ async def test_a_reader_that_falls_behind_the_ring_is_told_and_may_resume(server
 async def test_one_watcher_too_many_is_refused_until_another_ends(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "MAX_WATCHERS", 2)
+    monkeypatch.setattr(following, "MAX_READERS", 2)
     streams = [await begun(server), await begun(server)]
     told = await refused(server.admin.WatchEvents(api.WatchEventsRequest()).read())
     assert (told.code, told.reason) == (Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS")
