@@ -99,11 +99,11 @@ clean: ## remove .venv, build/ and every cache
 
 .PHONY: proto proto-check breaking
 readme: venv ## write the table of settings into README.md
-	@$(BIN)/python .ci/readme.py
+	@$(BIN)/python .ci/tables.py readme
 
 .PHONY: metrics
 metrics: venv ## write the table of instruments into docs/metrics.md
-	@$(BIN)/python .ci/metrics.py
+	@$(BIN)/python .ci/tables.py metrics
 
 proto: $(PROTO_VENV)/.ready ## write generated/scheduler_api from proto/
 	@PROTO_VENV=$(PROTO_VENV) .ci/proto.sh generated

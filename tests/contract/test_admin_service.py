@@ -28,7 +28,7 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.task import Task
 from scheduler_server.model.worker import Intent, Registration, RunningLease, Sample
 from scheduler_server.registry.record import WorkerRecord
-from scheduler_server.rpc import following, paging, status, watch
+from scheduler_server.rpc import following, paging, status
 from scheduler_server.rpc.admin import AdminCalls
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.settings import Settings, StorageSettings

@@ -61,7 +61,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def test_the_table_of_settings_is_current() -> None:
-    command = [sys.executable, str(ROOT / ".ci" / "readme.py"), "--check"]
+    command = [sys.executable, str(ROOT / ".ci" / "tables.py"), "readme", "--check"]
     check = subprocess.run(command, capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stderr
 

@@ -21,12 +21,12 @@ from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.model.worker import WorkerView
 from scheduler_server.predictor import Predictor
-from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.published import PublishedPredictor
 from scheduler_server.scorer import Scorer
 from scheduler_server.scorer.weighted import WeightedScorer
 from tests.contract.server import WALL_S, Running, running, settings, task
+from tests.fakes.predictor import KnowsNothing
 
 ASKED = 1_000
 SETTINGS = CoreSettings()
@@ -50,7 +50,7 @@ class Trouble:
         return self.elapsed
 
 
-class TroubledPredictor:
+class TroubledPredictor(KnowsNothing):
     """The built-in one, asked through something that may fail."""
 
     def __init__(self, trouble: Trouble, fail: Callable[[Prediction], Prediction]) -> None:
@@ -63,15 +63,6 @@ class TroubledPredictor:
         self._trouble.predicted += 1
         good = self._behind.predict(task)
         return self._fail(good) if self._trouble.on else good
-
-    evicted = 0
-    keys = 0
-
-    def warm(self) -> None:
-        pass
-
-    def take_drifts(self) -> list[Drift]:
-        return []
 
     def observe(self, task: Task, duration_ms: float) -> None:
         self._behind.observe(task, duration_ms)

@@ -1,6 +1,6 @@
 """Predictor and scorer fail in every way there is: every task is placed all the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf, nan
 from typing import Any
 
@@ -15,17 +15,17 @@ from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.model.worker import WorkerView
-from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.published import PublishedPredictor
 from scheduler_server.scorer.settings import ScorerSettings
 from scheduler_server.scorer.weighted import WeightedScorer
+from tests.fakes.predictor import KnowsNothing
 from tests.unit.assignment.rig import Rig, make_sample
 
 GOOD = Prediction(1_000.0, 1_000.0, 1_000.0, 1_000.0, 0.5, 10, "type=type", "faulty")
 
 
-class FaultyPredictor:
+class FaultyPredictor(KnowsNothing):
     """Answers what it is told to answer."""
 
     name = "faulty"
@@ -39,23 +39,8 @@ class FaultyPredictor:
         answer: Prediction = self.answer()
         return answer
 
-    evicted = 0
-    keys = 0
-
-    def warm(self) -> None:
-        pass
-
-    def take_drifts(self) -> list[Drift]:
-        return []
-
     def observe(self, task: Task, duration_ms: float) -> None:
         self.answer()
-
-    def state(self) -> Iterator[dict[str, Any]]:
-        return iter(())
-
-    def restore(self, record: dict[str, Any]) -> None:
-        raise ValueError
 
 
 class FaultyScorer(WeightedScorer):

@@ -1,41 +1,22 @@
 """Next in turn: everyone once per round, over several pools, the busy ones passed over."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from scheduler_server.model.decision import Source
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
-from scheduler_server.predictor.drift import Drift
+from tests.fakes.predictor import KnowsNothing
 from tests.unit.assignment.rig import Rig
 
 
-class NoPredictor:
+class NoPredictor(KnowsNothing):
     """Fails."""
 
     name = "none"
 
     def predict(self, task: Task) -> Prediction:
         raise RuntimeError
-
-    evicted = 0
-    keys = 0
-
-    def warm(self) -> None:
-        pass
-
-    def take_drifts(self) -> list[Drift]:
-        return []
-
-    def observe(self, task: Task, duration_ms: float) -> None:
-        return
-
-    def state(self) -> Iterator[dict[str, Any]]:
-        return iter(())
-
-    def restore(self, record: dict[str, Any]) -> None:
-        return
 
 
 def rig_of(*sizes: int, slots: int = 100) -> Rig:

@@ -1,6 +1,6 @@
 """The figures of a backtest: by hand on small traces, against a plain second version on any."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from math import erf, inf, log, nan, sqrt
 from typing import Any
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
-from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.predictor.settings import PredictorSettings
 from scheduler_server.simulation import backtest as module
@@ -20,9 +19,10 @@ from scheduler_server.simulation.calibration import LEVELS, MOST_WINDOWS, Calibr
 from scheduler_server.simulation.hindsight import MOST_DURATIONS, Hindsight
 from scheduler_server.simulation.tally import Tally
 from scheduler_server.simulation.trace_row import TraceRow
+from tests.fakes.predictor import KnowsNothing
 
 
-class Says:
+class Says(KnowsNothing):
     """A predictor that answers what it was told to, and remembers what it saw."""
 
     name = "says"
@@ -36,23 +36,8 @@ class Says:
         point, p50, p90 = self._answer(task)
         return Prediction(point, point, p50, p90, 0.5, 1, "", self.name)
 
-    evicted = 0
-    keys = 0
-
-    def warm(self) -> None:
-        pass
-
-    def take_drifts(self) -> list[Drift]:
-        return []
-
     def observe(self, task: Task, duration_ms: float) -> None:
         self.seen.append((task.task_id, duration_ms))
-
-    def state(self) -> Iterator[dict[str, Any]]:
-        return iter(())
-
-    def restore(self, record: dict[str, Any]) -> None:
-        raise ValueError
 
 
 def always(point: float, p50: float | None = None, p90: float | None = None) -> Says:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 import pytest
@@ -23,6 +23,7 @@ from scheduler_server.telemetry.exposition import PrometheusText
 from scheduler_server.telemetry.instruments import INSTRUMENTS, PLACEMENT_REFUSALS
 from scheduler_server.telemetry.meter import resource
 from scheduler_server.telemetry.sources import Sources, StoreFigures
+from tests.fakes.predictor import KnowsNothing
 from tests.unit.assignment.rig import Rig
 
 JOURNAL = StoreFigures("journal", "ok")
@@ -69,26 +70,16 @@ def made_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposition, "FRESH_S", 0.0)
 
 
-class Failing:
+class Failing(KnowsNothing):
     """A predictor that can be told to fail."""
 
     name = "failing"
-    evicted = 0
-
-    def take_drifts(self) -> list[Drift]:
-        return []
 
     def predict(self, task: Task) -> NoReturn:
         raise RuntimeError("no")
 
     def observe(self, task: Task, duration_ms: float) -> NoReturn:
         raise RuntimeError("no")
-
-    def state(self) -> Iterator[dict[str, Any]]:
-        return iter(())
-
-    def restore(self, record: dict[str, Any]) -> None:
-        raise ValueError
 
 
 # ---------------------------------------------------------------------- what it says
@@ -236,11 +227,6 @@ async def test_drifts_are_counted_by_direction_and_the_latest_one_is_told() -> N
     assert values['scheduler_prediction_drifts_total{direction="shorter"}'] == 1
     assert values['scheduler_prediction_latest_drift_seconds{when="before"}'] == 0.8
     assert values['scheduler_prediction_latest_drift_seconds{when="after"}'] == 0.2
-
-
-async def test_keys_of_a_predictor_that_does_not_count_them_are_not_told() -> None:
-    values = await Measured(predictor=Failing()).values()
-    assert not [name for name in values if "_keys" in name]
 
 
 async def test_stores_say_their_one_state_and_a_snapshot_its_age() -> None:

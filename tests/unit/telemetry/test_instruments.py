@@ -90,7 +90,7 @@ def test_parts_keep_the_order_and_stay_small() -> None:
 
 def test_the_page_has_the_table_as_it_is() -> None:
     assert render_markdown() in PAGE
-    command = [sys.executable, str(ROOT / ".ci" / "metrics.py"), "--check"]
+    command = [sys.executable, str(ROOT / ".ci" / "tables.py"), "metrics", "--check"]
     check = subprocess.run(command, capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stderr
 
