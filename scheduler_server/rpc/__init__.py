@@ -5,7 +5,8 @@ effects of the core are turned into messages, journal entries and watched events
 
     shell.py      owns the core: one event in, its effects carried out, timers armed
     checks.py     every limit of the contract, and the list of faults of one message
-    decode.py     messages to events; what is wrong is told by field path, and changes nothing
+    decode.py     a queue service's messages to events, decode_beat.py a worker's; what is wrong is told by field path,
+                  and changes nothing
     encode.py     answers to messages
     quick.py      the usual Assign, in and out, without messages in between
     errors.py     the one table from reason to status code; rich details; what a fault tells (nothing)

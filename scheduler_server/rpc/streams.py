@@ -13,7 +13,7 @@ from scheduler_api.v1 import worker_pb2
 from scheduler_server.assignment import effects
 from scheduler_server.assignment.events import Disconnect
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.rpc import decode, encode
+from scheduler_server.rpc import decode_beat, encode
 from scheduler_server.rpc.checks import Faults
 from scheduler_server.rpc.errors import UNREADABLE, NotSupported, Refused, abort
 from scheduler_server.rpc.shell import Shell
@@ -136,7 +136,7 @@ class WorkerStreams:
                 message = await context.read()
             if message is not grpc.aio.EOF:
                 wall = self._shell.now().wall
-                event = decode.connect(message, session.number, wall)
+                event = decode_beat.connect(message, session.number, wall)
                 session.worker_id = event.worker_id
                 self._shell.handle(event)
                 await self._converse(session, context)
@@ -162,7 +162,7 @@ class WorkerStreams:
             message = await read()
             if message is end:
                 return
-            handle(decode.heartbeat(message, number, session.worker_id, now().wall))
+            handle(decode_beat.heartbeat(message, number, session.worker_id, now().wall))
 
     # ------------------------------------------------------------------ to the worker
 

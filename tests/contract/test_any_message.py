@@ -19,7 +19,7 @@ from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.events import Connect
 from scheduler_server.model.clock import Now
 from scheduler_server.model.worker import Registration, Sample
-from scheduler_server.rpc import decode, encode
+from scheduler_server.rpc import decode, decode_beat, encode
 from scheduler_server.rpc.checks import Faults
 from scheduler_server.rpc.errors import NotSupported, status_of
 from tests.contract.server import WALL_MS, WALL_S
@@ -145,8 +145,8 @@ def test_another_field_does_not_make_up_for_an_id_that_is_not_there(other: dict[
 def test_any_heartbeat_is_taken_or_told_what_is_wrong_with_it(message: worker_pb2.WorkerHeartbeat) -> None:
     message = worker_pb2.WorkerHeartbeat.FromString(message.SerializeToString())
     for taken in (
-        told(lambda: decode.connect(message, 1, WALL_S)),
-        told(lambda: decode.heartbeat(message, 1, message.worker_id, WALL_S)),
+        told(lambda: decode_beat.connect(message, 1, WALL_S)),
+        told(lambda: decode_beat.heartbeat(message, 1, message.worker_id, WALL_S)),
     ):
         if taken is not None:
             sample = taken.sample
@@ -176,7 +176,7 @@ def test_any_bytes_parse_or_do_not(kind: Any, data: bytes) -> None:
     readers: dict[Any, Any] = {
         api.AssignRequest: decode.submit,
         api.OutcomeReport: lambda report: decode.report(report, ""),
-        worker_pb2.WorkerHeartbeat: lambda beat: decode.connect(beat, 1, WALL_S),
+        worker_pb2.WorkerHeartbeat: lambda beat: decode_beat.connect(beat, 1, WALL_S),
     }
     told(lambda: readers[kind](message))
 

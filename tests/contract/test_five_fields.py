@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from scheduler_api.v1 import worker_pb2
 from scheduler_server.model.fleet_event import FleetEventKind
-from scheduler_server.rpc import decode
+from scheduler_server.rpc import decode_beat
 from scheduler_server.rpc.streams import MAX_OUTBOUND
 from tests.contract.server import WALL_MS, WALL_S, Running, Stream, heartbeat, unread, until
 
@@ -54,7 +54,7 @@ def test_everything_else_of_a_heartbeat_starts_at_6() -> None:
 
 
 def test_only_the_id_is_needed_and_the_rest_is_0() -> None:
-    event = decode.connect(worker_pb2.WorkerHeartbeat.FromString(b"\x0a\x01w"), 1, WALL_S)
+    event = decode_beat.connect(worker_pb2.WorkerHeartbeat.FromString(b"\x0a\x01w"), 1, WALL_S)
     assert event.worker_id == "w"
     assert (event.registration, event.epoch) == (None, None)
     sample = event.sample
@@ -65,8 +65,8 @@ def test_only_the_id_is_needed_and_the_rest_is_0() -> None:
 def test_unknown_fields_are_ignored_and_survive_a_round_trip() -> None:
     newer = FIVE_FIELDS + bytes.fromhex("a2bb01 03 6e6577a8bb01 2a")  # 2996: "new", 2997: 42
     message = worker_pb2.WorkerHeartbeat.FromString(newer)
-    known = decode.connect(worker_pb2.WorkerHeartbeat.FromString(FIVE_FIELDS), 1, WALL_S)
-    assert decode.connect(message, 1, WALL_S) == known
+    known = decode_beat.connect(worker_pb2.WorkerHeartbeat.FromString(FIVE_FIELDS), 1, WALL_S)
+    assert decode_beat.connect(message, 1, WALL_S) == known
     assert sorted(message.SerializeToString()) == sorted(newer)
     assert worker_pb2.WorkerHeartbeat.FromString(message.SerializeToString()) == message
 
@@ -124,8 +124,8 @@ async def test_a_change_of_interval_is_not_lost_with_an_ack_that_a_newer_one_rep
     (session,) = live.app.streams._sessions.values()
     record = live.record()
     record.heartbeat_interval_s *= 2  # as if the fleet had been larger
-    live.app.shell.handle(decode.heartbeat(heartbeat("w", sequence=2), session.number, "w", WALL_S))
-    live.app.shell.handle(decode.heartbeat(heartbeat("w", sequence=3), session.number, "w", WALL_S))
+    live.app.shell.handle(decode_beat.heartbeat(heartbeat("w", sequence=2), session.number, "w", WALL_S))
+    live.app.shell.handle(decode_beat.heartbeat(heartbeat("w", sequence=3), session.number, "w", WALL_S))
     ack = (await stream.next()).ack
     assert ack.sequence == 3
     assert ack.heartbeat_interval.ToTimedelta().total_seconds() == pytest.approx(record.heartbeat_interval_s, abs=1e-6)
@@ -137,7 +137,7 @@ async def test_acks_that_carry_news_are_bounded_for_a_worker_that_does_not_read(
     reports = [worker_pb2.LeaseReport(lease_id="nobody's", started=worker_pb2.LeaseStarted())]
     for number in range(2, MAX_OUTBOUND + 10):  # in one go: the writer gets no turn, as with a reader that has stopped
         beat = heartbeat("w", sequence=number, reports=reports)
-        live.app.shell.handle(decode.heartbeat(beat, session.number, "w", WALL_S))
+        live.app.shell.handle(decode_beat.heartbeat(beat, session.number, "w", WALL_S))
     assert live.app.streams.overflowed == 1
     assert len(session.outbound) <= MAX_OUTBOUND
     problem = await stream.problem()
