@@ -12,7 +12,8 @@ class Submit(NamedTuple):
     """A task is to be placed. Answered by one Reply.
 
     Where nobody has a free slot it waits: for `wait_s` seconds, and then a Resolved names `ticket`, a number that no
-    other call has; or, with `enqueue`, until it is placed. Without either it is refused.
+    other call has; or, with `enqueue`, until it is placed. Without either it is refused. `held`: somebody else keeps an
+    enqueued task until its worker has acknowledged it, and submits it again after a restart.
     """
 
     task: Task
@@ -21,6 +22,7 @@ class Submit(NamedTuple):
     wait_s: float | None = None
     enqueue: bool = False
     ticket: int = 0
+    held: bool = False
 
 
 class Abandon(NamedTuple):

@@ -21,7 +21,7 @@ class TaskRecord:
     """
 
     __slots__ = (
-        "decision", "delivery", "ended_at", "ended_wall", "ends_at", "expires_at", "granted_at", "lease_id", "live",
+        "decision", "delivery", "ended_at", "ended_wall", "ends_at", "expires_at", "granted_at", "held", "lease_id", "live",
         "missing_since", "offered_on", "outcome", "placed_wall", "previous", "reported", "started_at", "started_wall",
         "state", "submitted_wall", "task", "taught", "worker", "worker_id",
     )  # fmt: skip
@@ -53,6 +53,7 @@ class TaskRecord:
         self.live = True  # does it hold a slot?
         self.missing_since = 0.0
         self.offered_on: int | None = None  # the session that was sent it
+        self.held = False  # does somebody else keep the task until its worker has acknowledged it? see Submit
         self.outcome: Outcome | None = None
         self.reported = False  # has somebody said how it ended?
         self.taught = False

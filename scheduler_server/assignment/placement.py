@@ -373,6 +373,7 @@ class Placement:
         delivery = event.delivery
         expires_at = monotonic + (lasts_s if lasts_s > least_s else least_s)  # noqa: FURB136 -- max() costs 0.1 us
         record = TaskRecord(task, decision, worker, delivery, monotonic, expires_at)
+        record.held = event.held
         self._ledger.add(record, older)
         worker.leases[lease_id] = record
         worker.pool.began(record.ends_at - monotonic)

@@ -93,7 +93,7 @@ def _plain(request: schedule_service_pb2.AssignRequest) -> Submit | None:
         (tenant, task_id, attempt, task_type, category, priority, required, (), (), (), (), None, None, None,
          _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS, ()),
     )  # fmt: skip
-    plain: Submit = make(Submit, (task, delivered, view == _FULL, None, False, 0))
+    plain: Submit = make(Submit, (task, delivered, view == _FULL, None, False, 0, False))
     return plain
 
 

@@ -41,7 +41,7 @@ class ScheduleCalls:
         self._core = shell.core
         self._read = quick.Requests().submit
         self.watchers = TaskWatchers(self._core.incarnation, shell.now, self._core.queue.prospects)
-        shell.changes = self.watchers
+        shell.changes.append(self.watchers)
         self.draining = False
         self._batches = 0  # under way
 

@@ -95,7 +95,7 @@ class Shell:
         self.events: Ring[FleetEvent] = Ring(EVENTS_KEPT, core.events)
         self.event_counts: Counter[FleetEventKind] = Counter()  # since the start
         self.last_event = 0.0  # monotonic seconds
-        self.changes: Changes | None = None
+        self.changes: list[Changes] = []
         self.durable = Durable(journal)
         self._tickets: dict[int, asyncio.Future[effects.Reply]] = {}
         self._last_ticket = 0
@@ -135,17 +135,17 @@ class Shell:
                 answer = effect
             elif kind is effects.Granted:
                 record = effect.record  # type: ignore[union-attr]
-                if self._promised:
+                if self._promised or record.held:
                     self._bind(record)
                     continue
                 self.journal.put(LEASE, record.lease_id, record)
-                if self.changes is not None:
-                    self.changes.of_lease(record)
+                for changes in self.changes:
+                    changes.of_lease(record)
             elif kind is effects.Ended:
                 record = effect.record  # type: ignore[union-attr]
                 self.journal.delete(LEASE, record.lease_id)
-                if self.changes is not None:
-                    self.changes.of_lease(record)
+                for changes in self.changes:
+                    changes.of_lease(record)
             else:
                 self._carry_out(effect)
         due = core.next_deadline()
@@ -162,18 +162,21 @@ class Shell:
             if waiting is not None and not waiting.done():
                 waiting.set_result(effect.reply)
         elif isinstance(effect, effects.Queued):
-            self._queued = self.journal.put(WAITING, waiting_id(effect.waiter.event.task), effect.waiter)
-            if self.changes is not None:
-                self.changes.of_waiting(effect.waiter)
+            if not effect.waiter.event.held:
+                self._queued = self.journal.put(WAITING, waiting_id(effect.waiter.event.task), effect.waiter)
+            for changes in self.changes:
+                changes.of_waiting(effect.waiter)
         elif isinstance(effect, effects.Unqueued):
-            self.journal.delete(WAITING, waiting_id(effect.waiter.event.task))
+            if not effect.waiter.event.held:
+                self.journal.delete(WAITING, waiting_id(effect.waiter.event.task))
             if effect.ended is None:
                 self._promised = True
-            elif self.changes is not None:
-                self.changes.of_unplaced(effect.ended)
+            else:
+                for changes in self.changes:
+                    changes.of_unplaced(effect.ended)
         elif isinstance(effect, effects.Moved):
-            if self.changes is not None:
-                self.changes.of_moved(effect.record, effect.state)
+            for changes in self.changes:
+                changes.of_moved(effect.record, effect.state)
         elif isinstance(effect, effects.HandOver) and effect.decision.lease_id in self._unsure:
             lease_id = effect.decision.lease_id
             self._unsure[lease_id] = (self._unsure[lease_id][0], effect)
@@ -191,15 +194,15 @@ class Shell:
         self._promised = False
         sequence = self.journal.put(LEASE, record.lease_id, record, always=True)
         self._unsure[record.lease_id] = (sequence, None)
-        if self.changes is not None:
-            self.changes.hold()
-            self.changes.of_lease(record)
+        for changes in self.changes:
+            changes.hold()
+            changes.of_lease(record)
         self.durable.after(sequence, lambda: self._sure(record), self._loop)
 
     def _sure(self, record: TaskRecord) -> None:
         _, held = self._unsure.pop(record.lease_id)
-        if self.changes is not None:
-            self.changes.release()
+        for changes in self.changes:
+            changes.release()
         if held is not None and self.sessions is not None and record.live and record.offered_on == held.session:
             self.sessions.send(held)  # otherwise it was cancelled, or its worker is gone
 
