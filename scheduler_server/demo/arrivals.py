@@ -1,8 +1,9 @@
-"""Which tasks come, how large, and when: a Poisson stream, the same for the same seed.
+"""Which tasks come, how large, and when: a stream with bursts, the same for the same seed.
 
-Given how many tasks come within the span, the instants of a Poisson process are as many uniform draws, sorted. Sizes
-are log-normal within a task type, then all are scaled so that the work in the stream is `LOAD` of what the fleet can
-do in the span: the load is exact, whatever the draws.
+Most tasks come one by one: given how many come within the span, the instants of a Poisson process are as many uniform
+draws, sorted. The others come in bursts, as when somebody hands in a batch, and for a while there are more tasks than
+slots. Sizes are log-normal within a task type, then all are scaled so that the work in the stream is `LOAD` of what the
+fleet can do in the span: the load is exact, whatever the draws.
 """
 
 import math
@@ -12,7 +13,11 @@ from random import Random
 
 from scheduler_server.demo.work import KINDS, Kind
 
-LOAD = 0.8  # of the fleet's capacity: busy, and still to be served by whoever places well
+LOAD = 0.85  # of the fleet's capacity: busy, and still to be served by whoever places well
+BURSTS = 0.4  # of the tasks come in bursts
+BURST_EVERY_S = 2.5  # in the middle: at that load a queue of a burst is gone before the next one comes
+BURST_S = 0.2  # a burst's tasks come within this
+FIRST_BURST = 0.15  # of the span goes by before: what is told of the first would be about a server that knows nothing
 CUTS = 8  # rounds of cutting the largest down to size; what is left of the error then is below a per cent
 LARGEST = 0.25  # of the span, per task: one task must not be the whole measurement
 
@@ -51,7 +56,7 @@ def plan(seed: int, tasks: int, span_s: float, capacity: float, unit_s: Mapping[
         unit_s: Seconds that a unit of each task type takes at speed 1.
     """
     random = Random(seed)
-    at = sorted(random.uniform(0.0, span_s) for _ in range(tasks))
+    at = _instants(random, tasks, span_s)
     kinds = random.choices(KINDS, [kind.share for kind in KINDS], k=tasks)
     sizes = [kind.mean * math.exp(random.gauss(-(kind.spread**2) / 2, kind.spread)) for kind in kinds]
     priorities = [random.choice((0.2, 0.5, 0.5, 0.9)) for _ in range(tasks)]
@@ -72,6 +77,18 @@ def plan(seed: int, tasks: int, span_s: float, capacity: float, unit_s: Mapping[
             )
         )
     return items
+
+
+def _instants(random: Random, tasks: int, span_s: float) -> list[float]:
+    """When tasks come: one by one, and in bursts, one at some instant of each stretch of the span."""
+    bursts = max(1, round(span_s / BURST_EVERY_S))
+    first_s = FIRST_BURST * span_s
+    stretch_s = (span_s - first_s - BURST_S) / bursts
+    begins = [first_s + (number + random.random()) * stretch_s for number in range(bursts)]
+    together = round(BURSTS * tasks)
+    at = [random.uniform(0.0, span_s) for _ in range(tasks - together)]
+    at += [begins[number % bursts] + random.uniform(0.0, BURST_S) for number in range(together)]
+    return sorted(at)
 
 
 def _scaled(sizes: Sequence[float], *, to: float, largest: float) -> list[float]:

@@ -71,11 +71,11 @@ def hits(runs: Iterable[Run], *, learned: bool) -> Hits:
     """How near predictions were; with `learned` only those made after an outcome of the type had been seen."""
     ratios = []
     for run in runs:
-        if run.placement is None or run.ended is None or run.placement.predicted_duration is None:
+        if run.decision is None or run.ended is None or not run.decision.predicted_duration_ms:
             continue
-        if learned and not run.placement.response.decision.prediction.sample_count:
+        if learned and not run.decision.prediction.sample_count:
             continue
-        predicted_s = run.placement.predicted_duration.total_seconds()
+        predicted_s = run.decision.predicted_duration_ms / 1e3
         ratios.append(predicted_s / run.took_s if run.took_s > 0 else math.inf)
     if not ratios:
         return Hits(count=0, near=math.nan, twofold=math.nan)

@@ -20,12 +20,15 @@ from scheduler_server.demo.fleet import FLEET, SLOTS, Fleet
 from scheduler_server.demo.pace import share_of_core
 from scheduler_server.demo.queue_client import QueueClient
 from scheduler_server.demo.round_robin import RoundRobin
-from scheduler_server.demo.screen import Scene, Screen
+from scheduler_server.demo.scene import Scene
+from scheduler_server.demo.screen import Screen
 from scheduler_server.demo.server_process import start_server
 from scheduler_server.demo.server_view import ServerView
 from scheduler_server.demo.summary import summary
 from scheduler_server.demo.taking_turns import TakingTurns
 from scheduler_server.demo.tape import Tape
+from scheduler_server.demo.waiting_view import WaitingView
+from scheduler_server.demo.way_in import ByAssign
 from scheduler_server.demo.work import BY_TYPE, digest, pack, unit_cost_s
 
 PHASE = 0.33  # of --seconds: arrivals of each phase; the rest is starting, the tails, and ending
@@ -151,11 +154,15 @@ async def _play(
     screen.say(f"twice {options.tasks} tasks, each time within {span_s:.1f} s: {load:.0%} load; seed {options.seed}")
     answers = {name: digest(BY_TYPE[name], chunk) for name, chunk in chunks.items()}
     scheduled, in_turn = Tape("scheduler", items, span_s), Tape("turn", items, span_s)
-    queue = QueueClient(client, scheduled, chunks)
-    await _phase(screen, view, fleet, Scene(title="scheduler", tape=scheduled, rates=queue.rates), queue, answers)
+    queue = QueueClient(client, ByAssign(client), scheduled, chunks)
+    ask = WaitingView(client, scheduled).ask
+    scene = Scene(title="scheduler", tape=scheduled, rates=queue.rates, ask=ask)
+    await _phase(screen, view, fleet, scene, queue, answers)
+    accuracy = await view.accuracy()
     taking = TakingTurns(turns, in_turn, chunks)
-    await _phase(screen, view, fleet, Scene(title="round robin", tape=in_turn, rates=taking.rates), taking, answers)
-    screen.say("\n" + summary(scheduled, in_turn) + "\n")
+    scene = Scene(title="round robin", tape=in_turn, rates=taking.rates, ask=None)
+    await _phase(screen, view, fleet, scene, taking, answers)
+    screen.say("\n" + summary(scheduled, in_turn, accuracy) + "\n")
     screen.say(f"{2 * options.tasks} tasks ran once each, every result was right; seed {options.seed}")
 
 

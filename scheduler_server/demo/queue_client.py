@@ -1,7 +1,8 @@
-"""The queue service: each task is assigned when it is due, and the scheduler hands it to the worker's stream.
+"""The queue service: each task is handed in when it is due, and the scheduler hands it to a worker's stream.
 
-When nobody has a free slot the task stays here, and the SDK's patience asks again when the server said. Once all is
-over, the server is asked how each task ended, and what it answered is compared with what the task was to answer.
+What becomes of the tasks is heard of by WatchTasks: that one waits and what the server expects for it, which worker it
+was given to and why. So it does not matter how tasks come in. Once all is over, the server is asked how each task
+ended, and what it answered is compared with what the task was to answer.
 """
 
 import asyncio
@@ -11,58 +12,87 @@ from collections.abc import Mapping
 
 from scheduler_server.client import (
     AsyncSchedulerClient,
-    Delivery,
+    DecisionSource,
     OutcomeStatus,
     SchedulerError,
     TaskState,
+    TaskStatus,
 )
 from scheduler_server.demo.child import DemoFailed
+from scheduler_server.demo.prospect import clocks_apart_s, prospect_of
 from scheduler_server.demo.tape import Run, Tape, play, rates, task_of
+from scheduler_server.demo.way_in import WayIn
 
-PATIENCE_S = 120.0  # longer than the demo: a task is never given up for want of a slot
-OUTCOME_S = 10.0  # from the end of a task to the server's knowledge of it; usually milliseconds
+OUTCOME_S = 10.0  # from what a worker does to what the server tells of it; usually milliseconds
 ASK_AGAIN_S = 0.05
+ENDED_S = 2.0  # when the server's process ends, whoever watches it says so first: the better message
 
 
 class QueueClient:
-    """Sends the tasks of one tape. `decided` has the instants of recent decisions with their sources."""
+    """Hands in the tasks of one tape. `decided` has the instants of recent decisions with their sources."""
 
-    def __init__(self, client: AsyncSchedulerClient, tape: Tape, chunks: Mapping[str, bytes]) -> None:
+    def __init__(self, client: AsyncSchedulerClient, way_in: WayIn, tape: Tape, chunks: Mapping[str, bytes]) -> None:
         self._client = client
+        self._way_in = way_in
         self._tape = tape
         self._chunks = chunks
+        self._watching = asyncio.Event()
+        self._all_decided = asyncio.Event()
+        self._undecided = len(tape.runs)
         self.decided: deque[tuple[float, str]] = deque(maxlen=1_000)
 
     async def run(self) -> None:
-        """Send all, and return when all have ended.
+        """Hand in all, and return when all have ended.
 
         Raises:
-            DemoFailed: one could not be placed.
+            DemoFailed: one was not taken, or the server does not tell what happens.
         """
         async with asyncio.TaskGroup() as group:
+            watch = group.create_task(self._watch())
+            await self._watching.wait()
 
             def send(run: Run) -> None:
-                group.create_task(self._assign(run))
+                # Every task that needs something in particular is explained: one of them is shown at the end.
+                explain = bool(run.item.kind.requires)
+                group.create_task(self._way_in.put(task_of(run, self._chunks), explain=explain))
 
             await play(self._tape, time.monotonic, send)
-        await self._tape.all_ended.wait()
+            await self._tape.all_ended.wait()
+            try:
+                await asyncio.wait_for(self._all_decided.wait(), OUTCOME_S)
+            except TimeoutError:
+                raise DemoFailed(f"the server did not tell of {self._undecided} decisions") from None
+            watch.cancel()
 
     def rates(self, now: float) -> dict[str, float]:
         """Decisions per second of late, by source."""
         return rates(self.decided, now)
 
-    async def _assign(self, run: Run) -> None:
-        # Every task that needs something in particular is explained: one of them is shown at the end.
-        explain = bool(run.item.kind.requires)
+    async def _watch(self) -> None:
         try:
-            run.placement = await self._client.assign(
-                task_of(run, self._chunks), delivery=Delivery.STREAM, explain=explain, patience=PATIENCE_S
-            )
+            async with self._client.watch_tasks() as changes:
+                self._watching.set()
+                async for change in changes:
+                    self.heard(change.status)
         except SchedulerError as error:
-            raise DemoFailed(f"{run.task_id} was not placed: {error}") from error
-        run.placed = time.monotonic()
-        run.worker_id = run.placement.worker_id
-        self.decided.append((run.placed, run.placement.source.name.lower()))
+            await asyncio.sleep(ENDED_S)
+            raise DemoFailed(f"the server does not tell what happens to tasks: {error}") from error
+
+    def heard(self, status: TaskStatus) -> None:
+        """What happened to a task."""
+        run = self._tape.runs.get(status.task_id)
+        if run is None:
+            return
+        if status.waiting is not None and run.told is None:
+            run.told = run.prospect = prospect_of(status.waiting, clocks_apart_s())
+        elif status.lease_id and run.decision is None:
+            run.placed = time.monotonic()
+            run.worker_id = status.worker_id
+            run.decision = status.message.decision
+            self.decided.append((run.placed, DecisionSource(run.decision.source).name.lower()))
+            self._undecided -= 1
+            if not self._undecided:
+                self._all_decided.set()
 
     async def check(self, answers: Mapping[str, bytes]) -> list[str]:
         """Ask the server how each task ended; what is wrong with whom, a line for each."""

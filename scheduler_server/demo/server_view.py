@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 from scheduler_api.v1.admin_service_pb2 import (
+    Accuracy,
+    GetAccuracyRequest,
     GetStatusRequest,
     GetStatusResponse,
     ListWorkersRequest,
@@ -38,6 +40,13 @@ class ServerView:
             self.status = await self._client.call(self._client.admin.GetStatus, GetStatusRequest())
         except SchedulerError:
             pass
+
+    async def accuracy(self) -> Accuracy | None:
+        """How good its answers were, as it counts them itself; None where it does not."""
+        try:
+            return (await self._client.call(self._client.admin.GetAccuracy, GetAccuracyRequest())).overall
+        except SchedulerError:
+            return None
 
     async def until_connected(self, workers: int) -> bool:
         """Wait until so many workers have a stream; False when this server cannot tell.

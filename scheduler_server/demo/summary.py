@@ -4,11 +4,14 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
+from scheduler_api.v1.admin_service_pb2 import Accuracy
 from scheduler_api.v1.decision_pb2 import Candidate, Decision
 from scheduler_server.client import DecisionCause, DecisionSource, RejectionReason
 from scheduler_server.demo.figures import Figures, Hits, busy_shares, figures, hits
 from scheduler_server.demo.fleet import FLEET
+from scheduler_server.demo.scene import seconds, words
 from scheduler_server.demo.tape import Run, Tape
+from scheduler_server.demo.waits import Start, halves, starts, waits
 
 WIDTH = 80
 LEARNED = 5  # outcomes that make a prediction worth showing
@@ -18,10 +21,16 @@ REFUSED = {
 }
 
 
-def summary(scheduled: Tape, in_turn: Tape) -> str:
-    """Everything, by paragraphs."""
+def summary(scheduled: Tape, in_turn: Tape, accuracy: Accuracy | None) -> str:
+    """Everything, by paragraphs. `accuracy`: how the server counts its own answers; None where it does not."""
     runs = list(scheduled.runs.values())
-    parts = [_decisions(runs), _predictions(runs), _compared(scheduled, in_turn), _busy(scheduled, in_turn)]
+    parts = [
+        _decisions(runs),
+        _waited(runs, accuracy),
+        _predictions(runs),
+        _compared(scheduled, in_turn),
+        _busy(scheduled, in_turn),
+    ]
     explained = choose_explained(runs)
     if explained is not None:
         parts.append(_explained(explained))
@@ -30,14 +39,16 @@ def summary(scheduled: Tape, in_turn: Tape) -> str:
 
 def _decisions(runs: Sequence[Run]) -> str:
     kinds: Counter[tuple[DecisionSource, DecisionCause]] = Counter(
-        (run.placement.source, run.placement.cause) for run in runs if run.placement is not None
+        (DecisionSource(run.decision.source), DecisionCause(run.decision.cause))
+        for run in runs
+        if run.decision is not None
     )
     lines = [f"Decisions by source: {kinds.total()} in all"]
     for source in DecisionSource:
         of_source = {cause: number for (which, cause), number in kinds.items() if which is source}
         if of_source or source in {DecisionSource.PREDICTED, DecisionSource.FALLBACK}:
-            why = ", ".join(f"{_words(cause.name)} {number}" for cause, number in sorted(of_source.items()))
-            lines.append(f"  {_words(source.name):10} {sum(of_source.values()):5}" + (f"  ({why})" if why else ""))
+            why = ", ".join(f"{words(cause.name)} {number}" for cause, number in sorted(of_source.items()))
+            lines.append(f"  {words(source.name):10} {sum(of_source.values()):5}" + (f"  ({why})" if why else ""))
     return "\n".join(lines)
 
 
@@ -47,6 +58,37 @@ def _predictions(runs: Sequence[Run]) -> str:
         "Predictions against actual durations\n"
         f"  all        {_hits(everything)}\n"
         f"  learned    {_hits(learned)} with an outcome to go by"
+    )
+
+
+def _waited(runs: Sequence[Run], accuracy: Accuracy | None) -> str:
+    """What tasks were told of their start, against what happened; as measured here, and as the server counts it."""
+    told = starts(runs)
+    if not told:
+        return "Tasks that waited: none; whenever a task came, a slot was free that could take it"
+    lines = [f"Tasks that waited: {len(told)} of {len(runs)}; what the server told them, and what happened"]
+    lines.append(f"{'':26}{'tasks':>5}{'by P50':>8}{'by P90':>8}{'off by':>10}{'mean wait':>11}{'longest':>10}")
+    earlier, later = halves(told)
+    lines += [_waits("the first half to come", earlier), _waits("the second half", later), _waits("all", told)]
+    if accuracy is not None and accuracy.HasField("wait_p50_coverage") and accuracy.HasField("wait_p90_coverage"):
+        counted = f"{accuracy.wait_p50_coverage:>8.0%}{accuracy.wait_p90_coverage:>8.0%}"
+        lines.append(f"  {'as the server counts it':29}{counted}")
+    lines.append(f"  {'what would be right':29}{0.5:>8.0%}{0.9:>8.0%}")
+    lines += [
+        "  (by P50, P90: share that a worker began by the expected start that the server",
+        "  told when the task came, the server itself counting to the hand-over;",
+        "  off by: median distance of the beginning from the P50)",
+    ]
+    return "\n".join(lines)
+
+
+def _waits(label: str, told: Sequence[Start]) -> str:
+    found = waits(told)
+    if found is None:
+        return f"  {label:24}{0:>5}"
+    return (
+        f"  {label:24}{found.count:>5}{found.by_p50:>8.0%}{found.by_p90:>8.0%}{seconds(found.median_off_s):>10}"
+        f"{seconds(found.mean_wait_s):>11}{seconds(found.longest_wait_s):>10}"
     )
 
 
@@ -91,7 +133,7 @@ def choose_explained(runs: Sequence[Run]) -> Run | None:
     """The decision that has most to tell: something had been learned, several could do it, others could not."""
 
     def tells(run: Run) -> tuple[bool, bool, int, float]:
-        decision = run.placement.response.decision if run.placement is not None else Decision()
+        decision = run.decision or Decision()
         explanation = decision.explanation
         return (
             decision.prediction.sample_count >= LEARNED,
@@ -100,14 +142,14 @@ def choose_explained(runs: Sequence[Run]) -> Run | None:
             explanation.margin,
         )
 
-    told = [run for run in runs if run.placement is not None and run.placement.explanation is not None]
+    told = [run for run in runs if run.decision is not None and run.decision.HasField("explanation")]
     return max(told, key=tells, default=None)
 
 
 def _explained(run: Run) -> str:
-    if run.placement is None:
+    if run.decision is None:
         return ""
-    decision, explanation = run.placement.response.decision, run.placement.response.decision.explanation
+    decision, explanation = run.decision, run.decision.explanation
     needs = ", ".join(run.item.kind.requires)
     lines = [f"One decision explained: {run.task_id} ({run.item.kind.task_type}, needs {needs})"]
     lines += _wrapped(decision.reasoning)
@@ -144,8 +186,4 @@ def _wrapped(text: str) -> list[str]:
 
 def _reason(number: int) -> str:
     reason = RejectionReason(number)
-    return REFUSED.get(reason) or _words(reason.name)
-
-
-def _words(name: str) -> str:
-    return name.lower().replace("_", " ")
+    return REFUSED.get(reason) or words(reason.name)

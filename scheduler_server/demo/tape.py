@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scheduler_server.client import Placement, Task
+from scheduler_api.v1.decision_pb2 import Decision
+from scheduler_server.client import Task
 from scheduler_server.demo.arrivals import Item
+from scheduler_server.demo.prospect import Prospect
 from scheduler_server.demo.work import pack
 
 RECENT_S = 2.0  # "per second" is told over so long
@@ -17,14 +19,20 @@ RECENT_S = 2.0  # "per second" is told over so long
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Run:
-    """One task in one phase. Instants are monotonic seconds; None is what has not happened."""
+    """One task in one phase. Instants are monotonic seconds; None is what has not happened.
+
+    Of a scheduler: `told` is what it said when the task began to wait, `prospect` what it said last, `decision` what it
+    decided in the end.
+    """
 
     item: Item
     task_id: str
     due: float = 0.0
     worker_id: str = ""
     placed: float | None = None
-    placement: Placement | None = None  # only where a scheduler decided
+    decision: Decision | None = None
+    told: Prospect | None = None
+    prospect: Prospect | None = None
     began: float | None = None
     ended: float | None = None
     times_begun: int = 0
@@ -33,6 +41,11 @@ class Run:
     def wait_s(self) -> float:
         """From the planned arrival to the beginning."""
         return max(0.0, (self.began or self.due) - self.due)
+
+    @property
+    def waits(self) -> bool:
+        """Does it wait in the scheduler?"""
+        return self.told is not None and self.placed is None and self.began is None
 
     @property
     def took_s(self) -> float:

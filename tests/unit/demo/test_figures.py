@@ -2,11 +2,12 @@ import math
 
 import pytest
 
-from scheduler_api.v1 import decision_pb2, schedule_service_pb2
-from scheduler_server.client import Placement
+from scheduler_api.v1 import admin_service_pb2, decision_pb2
+from scheduler_server.client import BlockingReason
 from scheduler_server.demo.arrivals import Item
 from scheduler_server.demo.figures import busy_shares, figures, hits, percentile, spread
 from scheduler_server.demo.fleet import Spec
+from scheduler_server.demo.prospect import Prospect
 from scheduler_server.demo.summary import summary
 from scheduler_server.demo.tape import Run, Tape, rates
 from scheduler_server.demo.work import KINDS
@@ -29,9 +30,9 @@ def tape(*ran: tuple[float, float, float, str], span_s: float = 10.0) -> Tape:
     return made
 
 
-def placed(predicted_s: float, samples: int) -> Placement:
+def decided(predicted_s: float, samples: int) -> decision_pb2.Decision:
     prediction = decision_pb2.Prediction(sample_count=samples)
-    decision = decision_pb2.Decision(
+    return decision_pb2.Decision(
         worker_id="large-1",
         source=decision_pb2.DECISION_SOURCE_PREDICTED,
         cause=decision_pb2.DECISION_CAUSE_BEST_SCORE,
@@ -40,12 +41,11 @@ def placed(predicted_s: float, samples: int) -> Placement:
         reasoning="large-1: because",
         explanation=decision_pb2.Explanation(candidate_count=1),
     )
-    return Placement.from_proto(schedule_service_pb2.AssignResponse(decision=decision))
 
 
 def run_of(predicted_s: float, took_s: float, samples: int = 1) -> Run:
     run = Run(item=items(0.0)[0], task_id="t", began=5.0, ended=5.0 + took_s)
-    run.placement = placed(predicted_s, samples)
+    run.decision = decided(predicted_s, samples)
     return run
 
 
@@ -119,12 +119,17 @@ def test_a_tape_is_over_when_the_last_task_has_ended_and_hears_of_no_others() ->
     assert made.runs["t-0000"].ended == 101.0
 
 
+def told(p50: float, p90: float) -> Prospect:
+    return Prospect(ahead=3, p50=p50, p90=p90, blocking=BlockingReason.NO_FREE_SLOT, detail="all 3 slots are taken")
+
+
 def test_the_summary_has_every_figure_with_its_ratio_and_fits_80_columns() -> None:
     ours = tape((0.0, 0.5, 1.0, "large-1"), (2.0, 2.5, 3.0, "small-1"))
     theirs = tape((0.0, 2.0, 3.0, "large-1"), (2.0, 4.0, 5.0, "large-1"))
     for run in ours.runs.values():
-        run.placement = placed(0.5, 3)
-    text = summary(ours, theirs)
+        run.decision = decided(0.5, 3)
+    ours.runs["t-0001"].told = told(102.4, 102.5)
+    text = summary(ours, theirs, admin_service_pb2.Accuracy(wait_p50_coverage=0.25, wait_p90_coverage=0.75))
     lines = {line.strip().split("  ")[0]: line.split() for line in text.splitlines()}
     assert lines["mean wait"][-5:] == ["0.500", "s", "2.000", "s", "4.00"]
     assert lines["p99 wait"][-1] == "4.00"
@@ -133,4 +138,18 @@ def test_the_summary_has_every_figure_with_its_ratio_and_fits_80_columns() -> No
     assert "within 25 %: 100%" in text
     assert "One decision explained: t-0000" in text
     assert "large-1: because" in text
+    assert "Tasks that waited: 1 of 2" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["all", "1", "0%", "100%", "0.10", "s", "0.50", "s", "0.50", "s"] in rows
+    assert ["as", "the", "server", "counts", "it", "25%", "75%"] in rows
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_server_that_does_not_count_its_answers_is_not_quoted_and_a_stream_without_waits_is_told_in_a_line() -> None:
+    ours, theirs = tape((0.0, 0.0, 1.0, "large-1")), tape((0.0, 0.0, 1.0, "large-1"))
+    assert "Tasks that waited: none" in summary(ours, theirs, None)
+    ours.runs["t-0000"].told = told(100.1, 100.2)
+    for accuracy in (None, admin_service_pb2.Accuracy()):
+        text = summary(ours, theirs, accuracy)
+        assert "Tasks that waited: 1 of 1" in text
+        assert "as the server counts" not in text
