@@ -13,13 +13,17 @@ Read in this order:
     core.py                 the state machine: which event is handled where, time, queries
     placement.py            the decision itself: the pipeline above, told by one function
     queueing.py             tasks that wait: they come, are placed, give up
-    waiting.py              which is next (lanes.py, reach.py, order.py, tenants.py), how many are ahead (rank.py)
+    waiting.py              which is next (lanes.py, reach.py, order.py, tenants.py); how many are ahead (rank.py,
+                            keys.py)
     outlook.py              what one is told: position, expected start (expected_start.py), what blocks it
     ledger.py               leases and tasks: who holds a slot, what became of whom
     usage.py                what running tasks are charged to their tenants; timers.py: instants that may come to pass
+    repeats.py              requests for what is known: the same answer again
     outcomes.py             how leases end, and what is learned from it
+    losses.py               leases that nobody ends: placed again, reported, set aside; trail.py: what goes along
     accuracy.py             were the predictions any good, and which types' are too poor to be used
-    link.py                 workers: sessions, registration, samples, removal
+    link.py                 workers: sessions, registration, samples
+    departures.py           who is lost, who is removed; probing.py: who does not hear us
     vitals.py               their health: ageing, load, events
     lease_talk.py           what they say of their leases; reconcile.py: their lists against the ledger
     explanation.py          the decision rendered: rejections by reason, candidates, the sentence

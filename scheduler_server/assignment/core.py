@@ -8,6 +8,7 @@ from typing import Any
 
 from scheduler_server.assignment import state
 from scheduler_server.assignment.accuracy import Accuracy
+from scheduler_server.assignment.departures import Departures
 from scheduler_server.assignment.effects import Effect, Published
 from scheduler_server.assignment.events import (
     Abandon,
@@ -21,14 +22,18 @@ from scheduler_server.assignment.events import (
     RemoveWorker,
     ReportOutcome,
     Shutdown,
+    Slept,
     Submit,
     Tick,
     Withdraw,
 )
+from scheduler_server.assignment.lease_talk import LeaseTalk
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.link import Link
+from scheduler_server.assignment.losses import Loss, Losses
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.assignment.placement import Placement
+from scheduler_server.assignment.probing import Probing
 from scheduler_server.assignment.queueing import Queue
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.vitals import Vitals
@@ -86,7 +91,9 @@ class Scheduler:
         self.events = 0
         self.drifts: dict[str, int] = {}  # keys whose durations have changed, by direction
         self.latest_drift: Drift | None = None
-        self.vitals = Vitals(settings.health, self.fleet, scorer.health_score_floor, self._make_event)
+        self.vitals = Vitals(
+            settings.health, settings.worker.max_offers, self.fleet, scorer.health_score_floor, self._make_event
+        )
         self.placement = Placement(
             settings,
             self.fleet,
@@ -103,13 +110,26 @@ class Scheduler:
         )
         self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch)
         self.placement.queue = self.queue
-        self.outcomes = Outcomes(self.fleet, self.ledger, predictor, self.accuracy, self.placement, self._make_event)
+        self.outcomes = Outcomes(
+            self.fleet, self.ledger, predictor, self.accuracy, self.placement, self.vitals, self._make_event
+        )
+        self.losses = Losses(settings.assignment, self.outcomes, self.queue, self._make_event)
+        self.talk = LeaseTalk(self.ledger, self.outcomes, self.losses, self._make_event)
+        sessions: dict[int, WorkerRecord] = {}
+        self.departures = Departures(
+            settings.health, self.fleet, self.ledger, self.losses, self.vitals, sessions, self._make_event
+        )
+        self.probing = Probing(settings.worker, self.vitals, incarnation, self._make_event)
         self.link = Link(
             settings,
             self.fleet,
             self.ledger,
             self.outcomes,
+            self.talk,
+            self.departures,
+            self.probing,
             self.vitals,
+            sessions,
             incarnation,
             self._make_event,
             prior_s=settings.predictor.default_ms / 1_000.0,
@@ -125,9 +145,10 @@ class Scheduler:
             Withdraw: self.queue.withdraw,
             CloseQueue: lambda _now, _event, _out: self.queue.close(),
             Cancel: self._cancel,
-            RemoveWorker: self.link.remove_by_order,
+            RemoveWorker: self.departures.remove_by_order,
             Publish: self._publish,
             Shutdown: self.link.shutdown,
+            Slept: self._slept,
             Tick: lambda _now, _event, _out: None,
         }
         # Timers: (when, tie, what it is for). A sampled worker's release and an offer's ack; both are checked against
@@ -144,6 +165,8 @@ class Scheduler:
         """Take in one event; answer what is to be done, in order."""
         out: list[Effect] = []
         if now[0] >= self._due:
+            if type(event) is Slept:
+                self._slept(now, event, out)  # before anybody is found to have been silent
             self._advance(now, out)
         self._handlers[type(event)](now, event, out)
         if self.outcomes.moved:
@@ -182,11 +205,11 @@ class Scheduler:
             self.ledger.age(monotonic)
             self._tell_drifts(now, out)
             self.queue.age(now)
-            self._age_orphans(now, out)
+            self.departures.sweep(now, out)
         if monotonic >= self._cleanup_at:
             self._cleanup_at = monotonic + self.settings.health.cleanup_interval_s
             if self.settings.health.cleanup:
-                self.link.cleanup(now, out)
+                self.departures.cleanup(now, out)
         self._set_due()
 
     def _set_due(self) -> None:
@@ -237,19 +260,7 @@ class Scheduler:
         if worker is not None and worker.session == record.offered_on:  # a session since then was never sent it
             within = self.settings.assignment.ack_within_s
             self.link.fence(now, worker, f"lease {record.lease_id} was not acknowledged within {within:g} s", out)
-        self.outcomes.lost(now, record, out)
-
-    def _age_orphans(self, now: Now, out: list[Effect]) -> None:
-        """Leases from before a restart whose workers did not come back are lost, as if the workers had been removed."""
-        if not self.ledger.orphans:
-            return
-        if now.monotonic - self.started.monotonic <= self.settings.health.remove_after_s:
-            return
-        orphans, self.ledger.orphans = self.ledger.orphans, {}
-        for worker_id in sorted(orphans):
-            for record in orphans[worker_id]:
-                if record.live:
-                    self.outcomes.lost(now, record, out)
+        self.losses.lose(now, record, Loss.NOT_TAKEN, out)
 
     # ------------------------------------------------------------------ small events
 
@@ -260,6 +271,9 @@ class Scheduler:
     def _report_outcome(self, now: Now, event: ReportOutcome, out: list[Effect]) -> None:
         lease_id, outcome = event
         out.append(self.outcomes.report(now, lease_id, outcome, None, out))
+
+    def _slept(self, now: Now, _event: Slept, _out: list[Effect]) -> None:
+        self.departures.spare_until(now.monotonic + self.settings.health.unhealthy_after_s)
 
     def _publish(self, now: Now, event: Publish, out: list[Effect]) -> None:
         if isinstance(self.predictor, PublishedPredictor):

@@ -129,6 +129,13 @@ class Recall(NamedTuple):
     reason: str
 
 
+class ProbeSent(NamedTuple):
+    """Send a nonce on a session, the way that tasks go."""
+
+    session: int
+    nonce: str
+
+
 class Goodbye(NamedTuple):
     """Say goodbye on a session and end its stream. `reconnect_after_s` is None where it is not to come back."""
 
@@ -166,6 +173,7 @@ Effect: TypeAlias = (
     | Acked
     | HandOver
     | Recall
+    | ProbeSent
     | Goodbye
     | SessionRefused
     | Published

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, TypeAlias
 
+from scheduler_server.assignment.trail import NO_TRAIL, Trail
 from scheduler_server.model.outcome import Outcome
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Delivery, Task
@@ -13,7 +14,8 @@ class Submit(NamedTuple):
 
     Where nobody has a free slot it waits: for `wait_s` seconds, and then a Resolved names `ticket`, a number that no
     other call has; or, with `enqueue`, until it is placed. Without either it is refused. `held`: somebody else keeps an
-    enqueued task until its worker has acknowledged it, and submits it again after a restart.
+    enqueued task until its worker has acknowledged it, and submits it again after a restart. `trail` comes from no
+    call: what the server places again has it.
     """
 
     task: Task
@@ -23,6 +25,12 @@ class Submit(NamedTuple):
     enqueue: bool = False
     ticket: int = 0
     held: bool = False
+    trail: Trail = NO_TRAIL
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Workers that the task is not to be given to, or not yet again."""
+        return self.task.excluded + self.trail.avoid
 
 
 class Abandon(NamedTuple):
@@ -106,6 +114,10 @@ class Shutdown(NamedTuple):
     reason: GoodbyeReason = GoodbyeReason.SERVER_SHUTDOWN
 
 
+class Slept(NamedTuple):
+    """The server itself was away for a while: for some time nobody is lost, or removed, for not having been heard."""
+
+
 class Tick(NamedTuple):
     """Nothing but the time."""
 
@@ -123,5 +135,6 @@ Event: TypeAlias = (
     | RemoveWorker
     | Publish
     | Shutdown
+    | Slept
     | Tick
 )

@@ -17,6 +17,8 @@ from collections.abc import Hashable, Iterator, Mapping
 from math import exp, frexp
 from typing import Any, NamedTuple
 
+from scheduler_server.model.making import make
+
 _STEP = 0.05
 """How far a factor moves per start, as a logarithm. P90 then falls by 0.5 % for each answer that held and rises by
 4.5 % for each that did not: within twenty starts it follows a change by a factor of two."""
@@ -65,19 +67,11 @@ class _Factors:
         self.high = high
         self.seen = 0
 
-    def move(self, over50: bool, over90: bool) -> None:
-        self.seen = seen = self.seen + 1
-        step = _STEP + 1.0 / (_FIRST_STEPS + seen)
-        low = self.low + (0.5 * step if over50 else -0.5 * step)
-        high = self.high + (0.9 * step if over90 else -0.1 * step)
-        self.low = low if -_MOST < low < _MOST else self.low
-        self.high = high if -_MOST < high < _MOST else self.high
-
 
 class Answer:
     """What a task was told when it began to wait, until it turns out."""
 
-    __slots__ = ("group", "judged", "late_at", "p50_at", "p90_at", "size")
+    __slots__ = ("group", "judged", "p50_at", "p90_at", "size")
 
     def __init__(self, group: Hashable, size: int, p50_at: float, p90_at: float) -> None:
         self.group = group
@@ -87,26 +81,6 @@ class Answer:
         self.judged = False
 
 
-class _Share:
-    """How many of the last answers held."""
-
-    __slots__ = ("_last", "_sum")
-
-    def __init__(self) -> None:
-        self._last: deque[bool] = deque()
-        self._sum = 0
-
-    def add(self, held: bool) -> None:
-        self._last.append(held)
-        self._sum += held
-        if len(self._last) > _WINDOW:
-            self._sum -= self._last.popleft()
-
-    @property
-    def share(self) -> float | None:
-        return self._sum / len(self._last) if self._last else None
-
-
 class ExpectedStarts:
     """Corrections by size of wait, for all and by group (a number for what tasks need)."""
 
@@ -114,14 +88,16 @@ class ExpectedStarts:
         self._every = _Factors(0.0, _START_P90)  # of all sizes: where a size that is new starts
         self._all = [_Factors() for _ in range(_SIZES)]
         self._own: OrderedDict[tuple[Hashable, int], _Factors] = OrderedDict()
-        self._held90 = _Share()
-        self._held50 = _Share()
+        self._last: deque[tuple[bool, bool]] = deque()  # did it start after its P50, after its P90?
+        self._held50 = self._held90 = 0  # how many of these did not
         self.judged = 0
 
     def expect(self, group: Hashable, work_s: float, residual_s: float, slots: float) -> tuple[Expected, int]:
         """The answer, and the size of wait that it was taken from. `slots` 0: nobody knows."""
         quotient = (work_s + residual_s) / max(slots, 1e-9)
-        size = max(0, min(_SIZES - 1, frexp(quotient * 1e3)[1]))
+        size = frexp(quotient * 1e3)[1]
+        if not 0 <= size < _SIZES:
+            size = 0 if size < 0 else _SIZES - 1
         usual = self._all[size]
         seen = usual.seen
         if not seen:
@@ -131,12 +107,13 @@ class ExpectedStarts:
         if own is not None:
             trust = own.seen / (own.seen + _PRIOR)
             low, high = low + trust * own.low, high + trust * own.high
-        p50 = quotient * exp(low)
-        return Expected(p50, max(p50, quotient * exp(high)), seen, self.coverage()[1]), size
+        p50, p90 = quotient * exp(low), quotient * exp(high)
+        coverage = self._held90 / len(self._last) if self._last else None
+        return make(Expected, (p50, max(p50, p90), seen, coverage)), size
 
     def promise(self, now: float, group: Hashable, size: int, expected: Expected) -> Answer:
         """Remember what was told, to be judged."""
-        return Answer(group, size, now + expected.p50_s, now + expected.p90_s)
+        return Answer(group, size, now + expected[0], now + expected[1])
 
     def judge(self, answer: Answer, now: float) -> None:
         """The task started now, or waits on although its P90 has passed. The first counts."""
@@ -145,20 +122,32 @@ class ExpectedStarts:
         answer.judged = True
         over50, over90 = now > answer.p50_at, now > answer.p90_at
         self.judged += 1
-        self._held50.add(not over50)
-        self._held90.add(not over90)
+        last = self._last
+        last.append((over50, over90))
+        self._held50 += not over50
+        self._held90 += not over90
+        if len(last) > _WINDOW:
+            gone50, gone90 = last.popleft()
+            self._held50 -= not gone50
+            self._held90 -= not gone90
         usual = self._all[answer.size]
         if not usual.seen:
             usual.low, usual.high = self._every.low, self._every.high
-        usual.move(over50, over90)
-        self._every.move(over50, over90)
         key = (answer.group, answer.size)
         own = self._own.get(key)
         if own is None:
             if len(self._own) >= _GROUPS:
                 self._own.popitem(last=False)
             own = self._own[key] = _Factors()
-        own.move(over50, over90)
+        low_by, high_by = 0.5 if over50 else -0.5, 0.9 if over90 else -0.1
+        for factors in (usual, self._every, own):
+            factors.seen = seen = factors.seen + 1
+            step = _STEP + 1.0 / (_FIRST_STEPS + seen)
+            low, high = factors.low + low_by * step, factors.high + high_by * step
+            if -_MOST < low < _MOST:
+                factors.low = low
+            if -_MOST < high < _MOST:
+                factors.high = high
 
     def state(self) -> Iterator[dict[str, Any]]:
         """What has been learned over all groups."""
@@ -176,4 +165,5 @@ class ExpectedStarts:
 
     def coverage(self) -> tuple[float | None, float | None]:
         """Shares of the last answers whose P50, and whose P90, held; None while there are none."""
-        return self._held50.share, self._held90.share
+        seen = len(self._last)
+        return (self._held50 / seen, self._held90 / seen) if seen else (None, None)

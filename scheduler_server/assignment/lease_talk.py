@@ -5,28 +5,36 @@ from collections.abc import Callable
 from scheduler_server.assignment import reconcile
 from scheduler_server.assignment.effects import Effect, Published
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
+from scheduler_server.assignment.losses import Loss, Losses
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.outcome import OutcomeResult
 from scheduler_server.model.refusal import Refusal
 from scheduler_server.model.task import TaskState
-from scheduler_server.model.worker import LeaseReport, ReportKind
+from scheduler_server.model.worker import LeaseReport, ReportKind, RunningLease
 from scheduler_server.registry.record import WorkerRecord
 
 
 class LeaseTalk:
     """Carries what a worker says of its leases into the ledger."""
 
-    def __init__(self, ledger: Ledger, outcomes: Outcomes, make_event: Callable[..., FleetEvent]) -> None:
+    def __init__(
+        self, ledger: Ledger, outcomes: Outcomes, losses: Losses, make_event: Callable[..., FleetEvent]
+    ) -> None:
         self._ledger = ledger
         self._outcomes = outcomes
+        self._losses = losses
+        self.repairs = 0  # leases that the ledger had and their workers had not
         self._make_event = make_event
 
     def reports(
-        self, now: Now, record: WorkerRecord, reports: tuple[LeaseReport, ...], out: list[Effect]
+        self, now: Now, record: WorkerRecord, reports: tuple[LeaseReport, ...], leaving: bool, out: list[Effect]
     ) -> tuple[tuple[str, Refusal], ...]:
-        """Take in reports, in order; answers those that changed nothing, and why."""
+        """Take in reports, in order; answers those that changed nothing, and why.
+
+        `leaving`: the worker wants no more tasks, so what it declines it only gives back.
+        """
         refused: list[tuple[str, Refusal]] = []
         self._outcomes.track(now, record, out)
         for report in reports:
@@ -44,7 +52,8 @@ class LeaseTalk:
                 if lease.state in _BEFORE_ACK:
                     self._outcomes.acknowledged(lease)
             else:
-                detail = report.detail or ("declined" if report.kind is ReportKind.DECLINED else "given back")
+                declined = report.kind is ReportKind.DECLINED
+                detail = report.detail or ("declined" if declined else "given back")
                 out.append(
                     Published(
                         self._make_event(
@@ -55,8 +64,15 @@ class LeaseTalk:
                         )
                     )
                 )
-                self._outcomes.lost(now, lease, out)
+                declined = declined and not leaving and not record.draining
+                self._losses.lose(now, lease, Loss.DECLINED if declined else Loss.RETURNED, out)
         return tuple(refused)
+
+    def settle(self, now: Now, record: WorkerRecord, listed: tuple[RunningLease, ...], out: list[Effect]) -> None:
+        """Give up what an earlier session was handed and this one does not have."""
+        record.unsettled = False
+        for lease, same_process in reconcile.settled(record, listed):
+            self._losses.lose(now, lease, Loss.NOT_TAKEN if same_process else Loss.WORKER_LOST, out)
 
     def expire(self, now: Now, record: WorkerRecord, queue_depth: int, out: list[Effect]) -> None:
         """Leases nobody spoke of for long: their slots are held until a sample shows them free."""
@@ -73,7 +89,11 @@ class LeaseTalk:
                 self._make_event(now, FleetEventKind.LEASE_LOST_TRACK, lease.worker_id, f"{lease.lease_id}: {why}")
             )
         )
-        self._outcomes.lost(now, lease, out)
+        worker = lease.worker
+        if worker is not None:
+            worker.repairs += 1
+        self.repairs += 1
+        self._losses.lose(now, lease, Loss.LOST_TRACK, out)
 
 
 _BEFORE_ACK = frozenset({TaskState.PLACED, TaskState.OFFERED})

@@ -3,6 +3,7 @@
 from collections import deque
 
 from scheduler_server.assignment.settings import AssignmentSettings
+from scheduler_server.assignment.trail import NO_TRAIL
 from scheduler_server.model.decision import Decision
 from scheduler_server.model.outcome import Outcome
 from scheduler_server.model.task import Delivery, Task, TaskState
@@ -21,9 +22,10 @@ class TaskRecord:
     """
 
     __slots__ = (
-        "decision", "delivery", "ended_at", "ended_wall", "ends_at", "expires_at", "granted_at", "held", "lease_id", "live",
-        "missing_since", "offered_on", "outcome", "placed_wall", "previous", "reported", "started_at", "started_wall",
-        "state", "submitted_wall", "task", "taught", "worker", "worker_id",
+        "boot_id", "decision", "delivery", "ended_at", "ended_wall", "ends_at", "expires_at", "granted_at", "held",
+        "lease_id", "live", "missing_since", "offered_on", "outcome", "placed_wall", "previous", "reported", "requeued",
+        "started_at", "started_wall", "state", "submitted_wall", "task", "taught", "trail", "unsure", "worker",
+        "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +56,10 @@ class TaskRecord:
         self.missing_since = 0.0
         self.offered_on: int | None = None  # the session that was sent it
         self.held = False  # does somebody else keep the task until its worker has acknowledged it? see Submit
+        self.boot_id = worker.epoch.boot_id if worker is not None else ""  # of the worker's process that got it
+        self.unsure = False  # was it restored, so that nobody knows whether it was handed over, or began?
+        self.trail = NO_TRAIL
+        self.requeued = False  # it is over, and the server itself has followed it up with the next attempt
         self.outcome: Outcome | None = None
         self.reported = False  # has somebody said how it ended?
         self.taught = False
@@ -99,6 +105,13 @@ class Ledger:
         record = self.tasks.get((tenant, task_id))
         while record is not None and attempt and record.task.attempt != attempt:
             record = record.previous
+        return record
+
+    def current(self, tenant: str, task_id: str, attempt: int) -> TaskRecord | None:
+        """An attempt by its number, or the one that the server itself has made of it since."""
+        record = self.find(tenant, task_id, attempt)
+        if record is not None and record.requeued:
+            return self.tasks[tenant, task_id]
         return record
 
     def ended(self, record: TaskRecord, now: float) -> None:

@@ -1,23 +1,25 @@
-"""Workers come, beat, change and go: sessions, registration, samples, removal."""
+"""Workers come, beat and change: sessions, registration, samples."""
 
 from collections.abc import Callable
 from typing import Any
 from zlib import crc32
 
 from scheduler_server.assignment import reconcile
+from scheduler_server.assignment.departures import RECONNECT_AFTER_S, Departures
 from scheduler_server.assignment.effects import (
     Acked,
     Effect,
     Goodbye,
     Published,
-    RemoveReply,
     SessionRefused,
     Welcomed,
 )
-from scheduler_server.assignment.events import Connect, Disconnect, Heartbeat, RemoveWorker, Shutdown
+from scheduler_server.assignment.events import Connect, Disconnect, Heartbeat, Shutdown
 from scheduler_server.assignment.lease_talk import LeaseTalk
 from scheduler_server.assignment.ledger import Ledger
+from scheduler_server.assignment.losses import Loss
 from scheduler_server.assignment.outcomes import Outcomes
+from scheduler_server.assignment.probing import Probing
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.model.clock import Now
@@ -49,9 +51,6 @@ _INTERVAL_CHANGE = 0.2
 _JITTER = 0.1
 """Share by which intervals are spread, so that a fleet that started together does not beat together."""
 
-_RECONNECT_AFTER_S = 1.0
-"""When a worker is to come back after a goodbye; SDKs add their own jitter."""
-
 MakeEvent = Callable[..., FleetEvent]
 WatchRelease = Callable[[float, WorkerRecord], None]
 
@@ -69,7 +68,11 @@ class Link:
         fleet: Fleet,
         ledger: Ledger,
         outcomes: Outcomes,
+        talk: LeaseTalk,
+        departures: Departures,
+        probing: Probing,
         vitals: Vitals,
+        sessions: dict[int, WorkerRecord],
         incarnation: str,
         make_event: MakeEvent,
         *,
@@ -82,13 +85,15 @@ class Link:
         self._ledger = ledger
         self._outcomes = outcomes
         self._vitals = vitals
-        self._talk = LeaseTalk(ledger, outcomes, make_event)
+        self._talk = talk
+        self._departures = departures
+        self._probing = probing
         self._incarnation = incarnation
         self._make_event = make_event
         self._prior_s = prior_s
         self._watch_release = watch_release
         self._ids = 0
-        self.sessions: dict[int, WorkerRecord] = {}
+        self.sessions = sessions
         self.memories: dict[str, dict[str, Any]] = {}  # what a snapshot knew of workers that are not back yet
 
     # ------------------------------------------------------------------ sessions
@@ -120,6 +125,8 @@ class Link:
         record.heartbeat_interval_s = self._interval(worker_id)
         self.sessions[event.session] = record
         record.connected = True
+        record.unsettled = bool(record.leases)
+        self._probing.connected(now, record)
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_CONNECTED, worker_id)))
         # The welcome goes out before anything that the first sample causes; its verdicts are known only afterwards.
         at = len(out)
@@ -189,20 +196,21 @@ class Link:
         self.sessions.pop(session, None)
         record.session = None
         record.connected = False
-        out.append(Goodbye(session, GoodbyeReason.FENCED, message, _RECONNECT_AFTER_S))
+        out.append(Goodbye(session, GoodbyeReason.FENCED, message, RECONNECT_AFTER_S))
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_FENCED, record.worker_id, message)))
         self._vitals.age(record, now, out)
 
     def shutdown(self, now: Now, event: Shutdown, out: list[Effect]) -> None:
         """Say goodbye to every worker; they keep what runs, and come back."""
         message = "the server is going down"
-        out.extend(Goodbye(session, event.reason, message, _RECONNECT_AFTER_S) for session in self.sessions)
+        out.extend(Goodbye(session, event.reason, message, RECONNECT_AFTER_S) for session in self.sessions)
 
     # ------------------------------------------------------------------ registration
 
     def _register(self, now: Now, worker_id: str, registration: Registration | None, out: list[Effect]) -> WorkerRecord:
         registration = registration or Registration(explicit=False)
         record = WorkerRecord(worker_id, registration, registration.slots or self._worker.default_slots)
+        record.prefetch = self._prefetch(registration)
         record.specializations = self._specializations(registration)
         record.registered_at = now.wall
         record.barred = record.status = Rejection.DISCONNECTED
@@ -227,6 +235,11 @@ class Link:
             )
         )
         return record
+
+    def _prefetch(self, registration: Registration) -> int:
+        if not registration.accepts_tasks:
+            return 0  # what it is to stage it has to be handed
+        return self._worker.default_prefetch if registration.prefetch is None else registration.prefetch
 
     def _specializations(self, registration: Registration) -> frozenset[str]:
         return frozenset(
@@ -254,6 +267,7 @@ class Link:
         before = record.registration
         record.registration = registration
         self._fleet.resize(record, slots)
+        record.prefetch = self._prefetch(registration)
         record.specializations = self._specializations(registration)
         self._fleet.refresh(record)
         self._fleet.reprofile(record, before)
@@ -278,6 +292,8 @@ class Link:
         verdicts, refused = self._take(now, record, sample, out)
         if record.session is None:
             return  # it left
+        if record.registration.accepts_tasks:
+            self._probing.heard(now, record, sample.probe_nonce, out)
         interval = self._interval(record.worker_id)
         changed = None
         if not -_INTERVAL_CHANGE <= interval / record.heartbeat_interval_s - 1.0 <= _INTERVAL_CHANGE:
@@ -306,7 +322,8 @@ class Link:
         record.heartbeats += 1
         record.last_seen = monotonic
         record.last_seen_wall = now.wall
-        refused = self._talk.reports(now, record, sample.reports, out) if sample.reports else ()
+        leaving = sample.intent is not Intent.WORK
+        refused = self._talk.reports(now, record, sample.reports, leaving, out) if sample.reports else ()
         if self._out_of_order(record, sample):
             self._vitals.heard(now, record, out)
             return (), refused
@@ -327,6 +344,8 @@ class Link:
             )
             for lease in missing:
                 self._talk.lost_track(now, lease, "its worker no longer lists it", out)
+            if record.unsettled and not sample.reports:
+                self._talk.settle(now, record, sample.running, out)
         elif record.registration.accepts_tasks or record.registration.reports_outcomes:
             self._outcomes.track(now, record, out)
         if record.accounting is Accounting.TRACKED:
@@ -372,7 +391,7 @@ class Link:
         record.intent = intent
         if intent is Intent.LEAVE:
             session = record.session
-            self.remove(now, record, "it left", out)
+            self._departures.remove(now, record, "it left", Loss.WORKER_REMOVED, out)
             if session is not None:
                 self.sessions.pop(session, None)
                 out.append(Goodbye(session, GoodbyeReason.LEFT, "unregistered", None))
@@ -389,68 +408,3 @@ class Link:
             self._vitals.bar(record)
             if draining and not record.leases:
                 self._outcomes.drained(now, record, out)
-
-    # ------------------------------------------------------------------ removal
-
-    def cleanup(self, now: Now, out: list[Effect]) -> None:
-        """Remove the workers that have been silent for long enough."""
-        if not self._vitals.silent:
-            return
-        silent, self._vitals.silent = self._vitals.silent, {}
-        for record in silent.values():
-            if record.row < 0:
-                continue
-            session = record.session
-            explicit = record.registration.explicit
-            self.remove(now, record, "silent for too long", out)
-            if session is None:
-                continue
-            if explicit:
-                self.sessions.pop(session, None)
-                out.append(
-                    Goodbye(
-                        session,
-                        GoodbyeReason.REMOVED,
-                        "silent for too long; register again",
-                        _RECONNECT_AFTER_S,
-                    )
-                )
-            # A bare worker cannot be told. Should it beat again on this stream, it is registered again.
-
-    def remove(self, now: Now, record: WorkerRecord, why: str, out: list[Effect]) -> int:
-        """Forget a worker; its leases are lost. Returns how many."""
-        leases = list(record.leases.values())
-        for lease in leases:
-            self._outcomes.lost(now, lease, out)
-        self._fleet.remove(record)
-        self._vitals.silent.pop(record.worker_id, None)
-        record.session = None
-        out.append(
-            Published(
-                self._make_event(
-                    now,
-                    FleetEventKind.WORKER_REMOVED,
-                    record.worker_id,
-                    f"{why}; {len(leases)} leases lost" if leases else why,
-                )
-            )
-        )
-        return len(leases)
-
-    def remove_by_order(self, now: Now, event: RemoveWorker, out: list[Effect]) -> None:
-        """An operator removes a worker."""
-        record = self._fleet.records.get(event.worker_id)
-        if record is None:
-            refusal = Refusal(
-                Reason.WORKER_UNKNOWN,
-                f"worker {event.worker_id!r} is not known",
-                (("worker_id", event.worker_id),),
-            )
-            out.append(RemoveReply(0, refusal))
-            return
-        session = record.session
-        lost = self.remove(now, record, f"by an operator: {event.reason}" if event.reason else "by an operator", out)
-        if session is not None:
-            self.sessions.pop(session, None)
-            out.append(Goodbye(session, GoodbyeReason.REMOVED, event.reason or "removed by an operator", None))
-        out.append(RemoveReply(lost))

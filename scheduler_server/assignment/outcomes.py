@@ -15,7 +15,9 @@ from scheduler_server.assignment.effects import (
 from scheduler_server.assignment.events import Cancel
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.placement import Placement
+from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.model.clock import Now
+from scheduler_server.model.decision import Rejection
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.making import make
 from scheduler_server.model.outcome import Outcome, OutcomeResult, OutcomeStatus
@@ -32,7 +34,7 @@ from scheduler_server.registry.speed import learn_speed
 _SPEED_SAMPLES = 3
 """Outcomes behind a prediction before it says anything about a worker's speed: the first ones are the default's."""
 
-_FINISHED, _SUCCEEDED = TaskState.FINISHED, OutcomeStatus.SUCCEEDED
+_FINISHED, _OFFERED, _SUCCEEDED = TaskState.FINISHED, TaskState.OFFERED, OutcomeStatus.SUCCEEDED
 
 MakeEvent = Callable[..., FleetEvent]
 
@@ -47,6 +49,7 @@ class Outcomes:
         predictor: Predictor,
         accuracy: Accuracy,
         placement: Placement,
+        vitals: Vitals,
         make_event: MakeEvent,
     ) -> None:
         self._fleet = fleet
@@ -54,6 +57,7 @@ class Outcomes:
         self._predictor = predictor
         self._accuracy = accuracy
         self._placement = placement
+        self._vitals = vitals
         self._make_event = make_event
         self.learn_failures = 0
         self.moved: list[Moved] = []  # acknowledged or started, and not told yet
@@ -117,6 +121,7 @@ class Outcomes:
 
     def acknowledged(self, record: TaskRecord) -> None:
         """A worker has a task and has not started it."""
+        self._taken(record)
         record.state = TaskState.ACKNOWLEDGED
         self.moved.append(Moved(record, TaskState.ACKNOWLEDGED))
 
@@ -126,8 +131,24 @@ class Outcomes:
             record.started_at = max(record.granted_at, now.monotonic - elapsed_ms / 1_000.0)
             record.started_wall = now.wall - (now.monotonic - record.started_at)
         if record.live and record.state is not TaskState.STARTED:
+            self._taken(record)
             record.state = TaskState.STARTED
             self.moved.append(Moved(record, TaskState.STARTED))
+
+    def _taken(self, record: TaskRecord) -> None:
+        """Its worker has it."""
+        record.held = record.unsure = False
+        if record.state is _OFFERED:
+            self._unoffered(record)
+
+    def _unoffered(self, record: TaskRecord) -> None:
+        """One hand-over less is under way to its worker."""
+        worker = record.worker
+        if worker is not None and worker.row >= 0:
+            worker.offers -= 1
+            if worker.barred is Rejection.OUTBOUND_FULL:
+                self._vitals.bar(worker)
+                self._fleet.refresh(worker)
 
     def tell_moved(self, out: list[Effect]) -> None:
         """Tell what moved: before anything ends, and at the latest with the end of the event."""
@@ -138,7 +159,7 @@ class Outcomes:
 
     def cancel(self, now: Now, event: Cancel, out: list[Effect]) -> None:
         """Answer one Cancel."""
-        record = self._ledger.find(event.tenant, event.task_id, event.attempt or 1)
+        record = self._ledger.current(event.tenant, event.task_id, event.attempt or 1)
         about = (("task_id", event.task_id), ("attempt", str(event.attempt or 1)))
         if record is None:
             refusal = Refusal(Reason.TASK_UNKNOWN, f"task {event.task_id!r} is not known, or no longer kept", about)
@@ -163,9 +184,9 @@ class Outcomes:
         else:  # cancelled before, or lost: nothing runs, nothing to do
             out.append(CancelReply(record.state, False))
 
-    def lost(self, now: Now, record: TaskRecord, out: list[Effect]) -> None:
-        """Its worker is lost, or denies it."""
-        self._end(now, record, TaskState.LOST, Outcome(OutcomeStatus.LOST), out)
+    def lost(self, now: Now, record: TaskRecord, out: list[Effect], *, state: TaskState = TaskState.LOST) -> None:
+        """Its worker will not end it; `losses.py` knows why, and what follows."""
+        self._end(now, record, state, Outcome(OutcomeStatus.LOST), out)
 
     def presumed_over(self, now: Now, worker: WorkerRecord, slots: int, out: list[Effect]) -> None:
         """A sampled worker is taken to have finished this many of its oldest tasks; nobody says how."""
@@ -207,6 +228,8 @@ class Outcomes:
     ) -> None:
         if self.moved:
             self.tell_moved(out)
+        if record.state is _OFFERED:
+            self._unoffered(record)
         record.state = state
         record.live = False
         worker = record.worker

@@ -5,9 +5,18 @@ from scheduler_server.assignment.expected_start import ExpectedStarts
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.waiting import Waiter, WaitingTasks
 from scheduler_server.model.clock import Now
+from scheduler_server.model.making import make
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import BlockingReason, Prospects
+from scheduler_server.registry.eligibility import EligibilityClass
 from scheduler_server.registry.fleet import Fleet
+
+_TAKEN = BlockingReason.NO_FREE_SLOT
+
+_LEAST_SLOTS = 0.5
+"""Slots are whole, and their sum is an estimate."""
+
+_NOTHING = (0.0, 0.0, 0)
 
 
 class Outlook:
@@ -35,22 +44,30 @@ class Outlook:
             detail = f"its not_before, {due:.3f}, has not come"
             return Prospects(0, due, due, BlockingReason.NOT_YET_DUE, detail, now.wall, 0, None)
         position, work = self._waiting.ahead(waiter)
-        slots, work_there, running = self._waiting.slots(waiter)
-        blocking, detail = self._blocking(now, waiter, slots)
-        if blocking is not BlockingReason.NO_FREE_SLOT:
-            return Prospects(position, None, None, blocking, detail, now.wall, 0, None)
+        eligible = self._waiting.reach.eligible(group.index)
+        slots, work_there, running = self._fleet.capacity_of(eligible.pools) if eligible is not None else _NOTHING
+        if slots >= _LEAST_SLOTS and not task.excluded:
+            blocking, detail = _TAKEN, f"all {slots:.0f} slots that could take it are taken"
+        else:
+            blocking, detail = self._blocking(now, waiter, eligible, slots)
+        monotonic, wall = now
+        if blocking is not _TAKEN:
+            return Prospects(position, None, None, blocking, detail, wall, 0, None)
         residual = work_there / running if running else self._placement.mean_ms / 1e3
         expected, size = self._expected.expect(group.needs, work, residual, slots)
         if keep:
-            waiter.answer = self._expected.promise(now.monotonic, group.needs, size, expected)
-        return Prospects(
-            position, now.wall + expected.p50_s, now.wall + expected.p90_s, blocking, detail, now.wall,
-            expected.sample_count, expected.coverage,
-        )  # fmt: skip
+            waiter.answer = self._expected.promise(monotonic, group.needs, size, expected)
+        p50_s, p90_s, samples, coverage = expected
+        told: Prospects = make(
+            Prospects, (position, wall + p50_s, wall + p90_s, blocking, detail, wall, samples, coverage)
+        )
+        return told
 
-    def _blocking(self, now: Now, waiter: Waiter, slots: float) -> tuple[BlockingReason, str]:
+    def _blocking(
+        self, now: Now, waiter: Waiter, eligible: EligibilityClass | None, slots: float
+    ) -> tuple[BlockingReason, str]:
+        """What keeps it from starting now; `slots` of workers that could take it may be used."""
         task = waiter.event.task
-        eligible = self._waiting.eligible(waiter)
         able = sum(len(pool.members) for pool in eligible.pools) if eligible is not None else 0
         usable = slots
         if task.excluded and eligible is not None:
@@ -69,9 +86,9 @@ class Outlook:
                 detail = "workers that could take it were known before the restart and are not back yet"
                 return BlockingReason.NO_ELIGIBLE_WORKER_NOW, detail
             return BlockingReason.NO_WORKER_COULD_EVER, explanation.never(waiter.event, eligible, self._fleet)
-        if usable < 0.5:  # noqa: PLR2004 -- slots are whole, and their sum is an estimate
+        if usable < _LEAST_SLOTS:
             return BlockingReason.NO_ELIGIBLE_WORKER_NOW, "no worker that could take it may be used now"
-        return BlockingReason.NO_FREE_SLOT, f"all {usable:.0f} slots that could take it are taken"
+        return _TAKEN, f"all {usable:.0f} slots that could take it are taken"
 
     def gave_up(self, now: Now, waiter: Waiter) -> Refusal:
         """The refusal for a call that has waited for as long as it wanted."""

@@ -10,11 +10,12 @@ from collections.abc import Callable, Set
 from math import inf, isfinite
 from typing import TYPE_CHECKING
 
-from scheduler_server.assignment import explanation
+from scheduler_server.assignment import explanation, repeats
 from scheduler_server.assignment.effects import Effect, Granted, HandOver, Reply
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.trail import NO_TRAIL
 from scheduler_server.fallback import least_busy, round_robin
 from scheduler_server.fallback.breaker import ALL, CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
@@ -22,11 +23,11 @@ from scheduler_server.model.decision import Cause, Decision, Explanation, Reject
 from scheduler_server.model.making import make
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.task import BlockingReason, Delivery, Task, TaskKey, TaskState
+from scheduler_server.model.task import BlockingReason, Delivery, Task, TaskKey
 from scheduler_server.model.worker import Accounting, Health
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.usable import usable
-from scheduler_server.registry import capacity
+from scheduler_server.registry import availability, capacity
 from scheduler_server.registry.eligibility import EligibilityClass
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.record import WorkerRecord
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 _NO_SCORE = Score(0.0, ())
 _CANDIDATE, _HEALTHY, _TRACKED = Rejection.CANDIDATE, Health.HEALTHY, Accounting.TRACKED
-_REPLAYABLE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLEDGED, TaskState.STARTED})
 
 _COLD_HINT_MS = 1_000.0
 """What a refused caller's hint goes by before the first outcome: asking too early costs a call, too late
@@ -93,6 +93,7 @@ class Placement:
         self.unknown = Prediction(default_ms, default_ms, default_ms, default_ms, 0.0, 0, "default", "none")
         self._lost_track_after_s = settings.worker.lost_track_after_s
         self._lease_factor = settings.assignment.lease_factor / 1_000.0
+        self._max_offers = settings.worker.max_offers
         self._granted = 0
         self._classes = fleet.eligibility.classes
         self._lease_prefix = f"l-{incarnation}-"
@@ -121,7 +122,7 @@ class Placement:
                 queue.fill(now, out, len(queue.waiting))
         older = self._ledger.tasks.get((task.tenant, task.task_id))
         if older is not None:
-            answer = self._known(older, task)
+            answer = repeats.known(older, task)
             if answer is not None:
                 out.append(answer)
                 return
@@ -176,11 +177,12 @@ class Placement:
                 return explanation.too_many_label_keys(task, self._fleet)
         if not why and not self._open(eligible):
             return _NOBODY
-        if not task.excluded:
+        excluded = task.excluded if event.trail is NO_TRAIL else event.excluded
+        if not excluded:
             if self._place(now, event, eligible, older, out):
                 return None
             return self._nobody(now, event, eligible) if why else _NOBODY
-        aside = self._exclude(eligible, task)
+        aside = self._exclude(eligible, excluded)
         try:
             if self._place(now, event, eligible, older, out):
                 return None
@@ -197,10 +199,10 @@ class Placement:
                 return True
         return False
 
-    def _exclude(self, eligible: EligibilityClass, task: Task) -> list[WorkerRecord]:
-        """Take the workers that the task excludes out of the running; they are to be refreshed afterwards."""
+    def _exclude(self, eligible: EligibilityClass, excluded: tuple[str, ...]) -> list[WorkerRecord]:
+        """Take these workers out of the running for one task; they are to be refreshed afterwards."""
         aside = []
-        for worker_id in task.excluded:
+        for worker_id in excluded:
             record = self._fleet.records.get(worker_id)
             if record is not None and eligible.serves(record.pool):
                 record.pool.set_status(record, Rejection.EXCLUDED)
@@ -353,7 +355,7 @@ class Placement:
                 task.task_type,
                 lease_id,
                 worker.worker_id,
-                0.0,
+                0.0 if worker.free > 0 else availability.of_leases(worker, monotonic) * 1_000.0,
                 point_ms / worker.speed,
                 score[0],
                 score[1],
@@ -374,11 +376,16 @@ class Placement:
         expires_at = monotonic + (lasts_s if lasts_s > least_s else least_s)  # noqa: FURB136 -- max() costs 0.1 us
         record = TaskRecord(task, decision, worker, delivery, monotonic, expires_at)
         record.held = event.held
+        record.trail = event.trail
         self._ledger.add(record, older)
         worker.leases[lease_id] = record
         worker.pool.began(record.ends_at - monotonic)
         if self.queue.fair:
             self.queue.usage.began(record)
+        if delivery is Delivery.STREAM:
+            worker.offers += 1
+            if worker.offers >= self._max_offers:
+                worker.barred = worker.barred or Rejection.OUTBOUND_FULL
         if worker.accounting is _TRACKED:
             worker.occupied += 1
         elif capacity.granted(worker, monotonic, point_ms / 1_000.0):
@@ -400,41 +407,10 @@ class Placement:
         """Decisions made, by source and cause."""
         return {(SOURCES[cause], cause): self.by_cause[cause] for cause in Cause if self.by_cause[cause]}
 
-    # ------------------------------------------------------------------ asked before
-
-    def _known(self, latest: TaskRecord, task: Task) -> Reply | None:
-        """The answer to a request whose task is known; None when it is a new attempt, to be placed."""
-        record: TaskRecord | None = latest
-        while record is not None and record.task.attempt != task.attempt:
-            record = record.previous
-        if record is None:
-            if task.attempt > latest.task.attempt and not latest.live:
-                return None
-            return _no(
-                Reason.TASK_CONFLICT,
-                f"task {task.task_id!r} is known as attempt {latest.task.attempt}"
-                + (", which is not over" if latest.live else f"; attempt {task.attempt} is older"),
-                task,
-            )
-        if record.task != task:
-            return _no(
-                Reason.TASK_CONFLICT,
-                f"task {task.task_id!r}, attempt {task.attempt}, was sent before with a different body",
-                task,
-            )
-        if record.state in _REPLAYABLE:
-            return Reply(record.state, record.decision, None, True)
-        if record.state is TaskState.LOST:
-            return _no(
-                Reason.ATTEMPT_LOST,
-                f"attempt {task.attempt} of task {task.task_id!r} was lost with worker {record.worker_id!r};"
-                f" send attempt {task.attempt + 1}",
-                task,
-                ("next_attempt", str(task.attempt + 1)),
-            )
-        if record.state is TaskState.CANCELLED:
-            return _no(Reason.TASK_CANCELLED, f"attempt {task.attempt} of task {task.task_id!r} was cancelled", task)
-        return Reply(record.state, record.decision, record.outcome, True)
+    def followed_up(self, key: TaskKey) -> bool:
+        """Did the server itself make the next attempt of this one?"""
+        record = self._ledger.find(*key)
+        return record is not None and record.requeued
 
     # ------------------------------------------------------------------ nobody
 
@@ -473,11 +449,6 @@ class Placement:
 
 def _free_share(record: WorkerRecord) -> float:
     return record.free / record.slots
-
-
-def _no(reason: Reason, message: str, task: Task, *more: tuple[str, str]) -> Reply:
-    about = (("task_id", task.task_id), ("attempt", str(task.attempt)), *more)
-    return Reply(None, None, None, False, Refusal(reason, message, about))
 
 
 _NOBODY = Refusal(Reason.NO_FREE_SLOT, "")

@@ -44,6 +44,11 @@ class QueueSettings:
     )
     tenant_weights: dict[str, float] = setting({}, "order fair: shares by tenant; 1 where nothing is said")
 
+    @property
+    def most_of_one_tenant(self) -> int:
+        """Tasks of one tenant that may wait."""
+        return max(1, int(self.max_length * self.tenant_share))
+
     def patience_for(self, objective: str) -> float:
         """The patience that is set, or that of the objective."""
         return OBJECTIVES[objective][1] if self.patience is None else self.patience

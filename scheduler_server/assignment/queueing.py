@@ -12,18 +12,21 @@ from typing import NamedTuple
 from scheduler_server.assignment.effects import CancelReply, Effect, Granted, Queued, Reply, Resolved, Unqueued
 from scheduler_server.assignment.events import Abandon, Cancel, Submit, Withdraw
 from scheduler_server.assignment.expected_start import ExpectedStarts
+from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.order import order_of
 from scheduler_server.assignment.outlook import Outlook
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.queue_settings import QueueSettings
+from scheduler_server.assignment.repeats import same_body
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.tenants import Tenants
 from scheduler_server.assignment.timers import Timers
+from scheduler_server.assignment.trail import Trail
 from scheduler_server.assignment.usage import Usage
 from scheduler_server.assignment.waiting import MOST_GROUPS, Waiter, WaitingTasks
 from scheduler_server.model.clock import Now
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.task import BlockingReason, Prospects, Task, TaskState
+from scheduler_server.model.task import BlockingReason, Prospects, Task, TaskKey, TaskState
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.usable import usable
 from scheduler_server.registry.fleet import Fleet
@@ -56,6 +59,7 @@ class Queue:
         self, settings: CoreSettings, fleet: Fleet, predictor: Predictor, placement: Placement, watch: Watch
     ) -> None:
         self._settings = settings.queue
+        self._share = settings.queue.most_of_one_tenant
         self._fleet = fleet
         self._predictor = predictor
         self._placement = placement
@@ -78,6 +82,7 @@ class Queue:
     def reorder(self, settings: QueueSettings, objective: str) -> None:
         """Let tasks wait as these settings say from now on."""
         self._settings, self.objective = settings, objective
+        self._share = settings.most_of_one_tenant
         order = order_of(settings, objective)
         self.fair = order.by_tenant
         self.tenants.weigh(settings.tenant_weights)
@@ -101,11 +106,14 @@ class Queue:
             ended = self.over.get(key)
             if ended is None or ended.task.attempt < task.attempt:
                 return False
+            if self._placement.followed_up(task.key):
+                task = task._replace(attempt=ended.task.attempt)
             out.append(Reply(None, None, None, False, _ended(ended, task)))
             return True
         older = waiter.event.task
-        if older.attempt != task.attempt or older != task or waiter.event.delivery is not event.delivery:
-            what = "another attempt" if older.attempt != task.attempt else "a different body"
+        ours = older.attempt == task.attempt or self._placement.followed_up(task.key)
+        if not ours or not same_body(older, task) or waiter.event.delivery is not event.delivery:
+            what = "a different body" if ours else "another attempt"
             message = f"task {task.task_id!r} waits already, as {what}"
             about = (("task_id", task.task_id), ("attempt", str(task.attempt)))
             out.append(Reply(None, None, None, False, Refusal(Reason.TASK_CONFLICT, message, about)))
@@ -147,6 +155,29 @@ class Queue:
         waiter.enqueued = True
         self._take(now, waiter)
 
+    def put_back(self, now: Now, lost: TaskRecord, trail: Trail, out: list[Effect]) -> None:
+        """A task whose lease was lost waits again, as its next attempt, since it first came.
+
+        Whatever its bounds, the queue has room: it was accepted long ago. It counts as lasting at least as long as it
+        has run already.
+        """
+        task = lost.task._replace(attempt=lost.task.attempt + 1)
+        event = Submit(task, lost.delivery, enqueue=True, held=lost.held, trail=trail)
+        since_wall = lost.submitted_wall
+        waiter = self.waiting.new(event, now.monotonic - max(0.0, now.wall - since_wall), since_wall)
+        p50_s, work_s = self._duration(task)
+        waiter.p50_s, waiter.work_s = max(p50_s, trail.elapsed_s), max(work_s, trail.elapsed_s)
+        waiter.enqueued = True
+        self._take(now, waiter)
+        out.append(Queued(waiter))
+        self._try_soon(waiter)
+
+    def _try_soon(self, waiter: Waiter) -> None:
+        """It may find a free slot that nobody before it could use."""
+        eligible = self.waiting.eligible(waiter)
+        if eligible is not None:
+            self._fleet.opened.extend(pool for pool in eligible.pools if pool.counts[0])
+
     def _duration(self, task: Task) -> tuple[float, float]:
         """Seconds that a task is predicted to take: median and mean."""
         try:
@@ -182,7 +213,7 @@ class Queue:
 
     def _no_room(self, event: Submit) -> Refusal | None:
         settings, waiting, task = self._settings, self.waiting, event.task
-        share = max(1, int(settings.max_length * settings.tenant_share))
+        share = self._share
         tenant = self.tenants.find(task.tenant)
         if (
             len(waiting.by_task) < settings.max_length
@@ -280,6 +311,8 @@ class Queue:
         not_before = waiter.event.task.not_before
         if not waiter.placeable and not_before is not None:
             at = min(at, now.monotonic + max(_CLOCKS_DIFFER_S, not_before - now.wall))
+        if waiter.event.trail.avoid:
+            at = min(at, now.monotonic + max(_CLOCKS_DIFFER_S, waiter.event.trail.avoid_until - now.wall))
         if at < waiter.timer_at:
             waiter.timer_at = at
             self._timers.watch(at, waiter)
@@ -301,9 +334,11 @@ class Queue:
         not_before = waiter.event.task.not_before
         if not waiter.placeable and (not_before is None or not_before <= now.wall + _CLOCKS_DIFFER_S):
             self._release(now, waiter)
-            eligible = self.waiting.eligible(waiter)
-            if eligible is not None:  # it may find a free slot that nobody before it could use
-                self._fleet.opened.extend(pool for pool in eligible.pools if pool.counts[0])
+            self._try_soon(waiter)
+        trail = waiter.event.trail
+        if trail.avoid and trail.avoid_until <= now.wall + _CLOCKS_DIFFER_S:
+            waiter = self._forgive(waiter)
+            self._set_timer(now, waiter)
         for ticket, until in list(waiter.tickets.items()):
             if until <= now.monotonic:
                 del waiter.tickets[ticket]
@@ -312,6 +347,15 @@ class Queue:
                 out.append(Resolved(ticket, Reply(None, None, None, False, refusal)))
         if not waiter.tickets and not waiter.enqueued:
             self.waiting.remove(waiter)
+
+    def _forgive(self, waiter: Waiter) -> Waiter:
+        """It may go again to those that declined it: maybe they can by now, and nobody else has taken it."""
+        event = waiter.event
+        waiter = self.waiting.replace(waiter, event._replace(trail=event.trail._replace(avoid=())))
+        for ticket in waiter.tickets:
+            self._tickets[ticket] = waiter
+        self._try_soon(waiter)
+        return waiter
 
     def age(self, now: Now) -> None:
         """Count the answers whose P90 has passed while their tasks wait on, and what running tasks overrun."""
@@ -353,9 +397,10 @@ class Queue:
         key = (event.tenant, event.task_id)
         waiter = self.waiting.by_task.get(key)
         attempt = event.attempt or 1
-        if waiter is None or waiter.event.task.attempt != attempt:
+        asked = TaskKey(event.tenant, event.task_id, attempt)
+        if waiter is None or (waiter.event.task.attempt != attempt and not self._placement.followed_up(asked)):
             ended = self.over.get(key)
-            if ended is None or ended.task.attempt != attempt:
+            if ended is None or (ended.task.attempt != attempt and not self._placement.followed_up(asked)):
                 return False
             out.append(CancelReply(ended.state, False))
             return True

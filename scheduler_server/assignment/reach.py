@@ -1,14 +1,12 @@
 """Which sets of needs can which pools serve? As matrices, made anew only when pools come or go."""
 
-from typing import Any
-
 import numpy as np
 
+from scheduler_server.assignment.rank import Among, Floats
 from scheduler_server.registry.eligibility import ClassKey, EligibilityClass
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.pool import Pool
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 Indexes = list[int]
 
 _NONE: Floats = np.zeros((0, 0))
@@ -29,7 +27,7 @@ class Reach:
         self._moves = -1  # of the fleet, when what depends on who is there was worked out
         self._serving = _NONE
         self._of_pool: dict[int, Indexes] = {}
-        self._pairs: dict[int, tuple[Floats, Floats]] = {}
+        self._among: dict[int, Among] = {}
         self._slots = self._slots_of_each = np.zeros(0)
 
     def set(self, index: int, needs: ClassKey | None) -> None:
@@ -84,27 +82,23 @@ class Reach:
             found = self._of_pool[pool.index] = np.flatnonzero(self._serving[:, pool.index]).tolist()
         return found
 
-    def alike(self, index: int) -> Floats:
-        """By needs, 1 where a worker could serve them and these; needs that nobody serves are alike only themselves."""
-        return self._against(index)[0]
+    def among(self, index: int) -> Among:
+        """By needs, the share of the slots that serve them which serve these too: of work there, so much falls here.
 
-    def shares(self, index: int) -> Floats:
-        """By needs, the share of their slots that serve these needs too: of work there, so much falls here."""
-        return self._against(index)[1]
-
-    def _against(self, index: int) -> tuple[Floats, Floats]:
-        self.current()
+        Above 0 where a worker could serve both. Needs that nobody serves have to do only with themselves.
+        """
         fleet = self._fleet
+        if self._shape != fleet.shape:
+            self._resolve()
         if self._moves != fleet.moves:
-            self._moves, self._pairs = fleet.moves, {}
+            self._moves, self._among = fleet.moves, {}
             self._slots = np.array([pool.slots for pool in fleet.pools], dtype=np.float64)
             self._slots_of_each = self._serving @ self._slots
-        found = self._pairs.get(index)
+        found = self._among.get(index)
         if found is None:
             serving, of_each = self._serving, self._slots_of_each
             common = serving @ (self._slots * serving[index])
-            share = np.divide(common, of_each, out=np.zeros(len(of_each)), where=of_each > 0.0)
-            alike = (common > 0.0).astype(np.float64)
-            alike[index] = share[index] = 1.0
-            found = self._pairs[index] = (alike, share)
+            shares = np.divide(common, of_each, out=np.zeros(len(of_each)), where=of_each > 0.0)
+            shares[index] = 1.0
+            found = self._among[index] = Among.of(shares)
         return found

@@ -1,13 +1,13 @@
 """The ledger against what workers say: running lists, verdicts, and what a snapshot remembers of a worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite, nan
 from typing import Any
 
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.model.clock import Now
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.task import TaskState
+from scheduler_server.model.task import Delivery, TaskState
 from scheduler_server.model.worker import RunningLease, VerdictKind
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.registry.settings import WorkerSettings
@@ -42,22 +42,44 @@ def running(
             continue
         known += 1
         lease.missing_since = 0.0
+        lease.unsure = False
+        lease.offered_on = record.session
         lease.expires_at = max(lease.expires_at, monotonic + settings.lost_track_after_s)
         if entry.elapsed_ms is not None and not lease.started_at:
             started(now, lease, entry.elapsed_ms)
         elif lease.state is TaskState.OFFERED:
             acknowledged(lease)  # a worker lists only what it has
+    record.unknown_listed = len(listed) - known
     missing: list[TaskRecord] = []
     if known < len(leases):
         ids = {entry.lease_id for entry in listed}
         for lease_id, lease in leases.items():
-            if lease_id in ids or lease.state is TaskState.OFFERED:  # an offer has its own deadline
+            if lease_id in ids or lease.state is TaskState.OFFERED or lease.unsure:  # they have their own deadlines
                 continue
             if not lease.missing_since:
                 lease.missing_since = monotonic
             elif monotonic - lease.missing_since > settings.reconcile_grace_s:
                 missing.append(lease)
     return tuple(verdicts), known, missing
+
+
+def settled(record: WorkerRecord, listed: tuple[RunningLease, ...]) -> list[tuple[TaskRecord, bool]]:
+    """What an earlier session was handed, and this one, which has told all that it had to tell, does not list.
+
+    With each lease whether its process is still the one that was handed it: then it never took it. Otherwise that
+    process is gone, and the lease with it.
+    """
+    ids = {entry.lease_id for entry in listed}
+    boot = record.epoch.boot_id
+    leases: Iterable[TaskRecord] = record.leases.values()
+    gone = [
+        lease
+        for lease in leases
+        if lease.delivery is Delivery.STREAM and lease.offered_on != record.session and lease.lease_id not in ids
+    ]
+    found = [(lease, bool(boot) and lease.boot_id == boot) for lease in gone]
+    # The same process has it no more and it had begun: that is no matter of hand-over, and has a grace.
+    return [(lease, same) for lease, same in found if not (same and lease.started_at)]
 
 
 def _verdict(lease_id: str, ledger: Ledger) -> VerdictKind:

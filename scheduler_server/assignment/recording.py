@@ -23,7 +23,7 @@ _EVENTS: dict[str, Any] = {
     for kind in (
         events.Submit, events.Abandon, events.Withdraw, events.CloseQueue, events.Cancel, events.ReportOutcome,
         events.Connect, events.Heartbeat, events.Disconnect, events.RemoveWorker, events.Publish, events.Shutdown,
-        events.Tick,
+        events.Slept, events.Tick,
     )
 }  # fmt: skip
 

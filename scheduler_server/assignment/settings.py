@@ -28,6 +28,19 @@ class AssignmentSettings:
         above=0,
         maximum=3_600,
     )
+    max_workers_lost: int = setting(
+        3,
+        "workers lost while they ran a task after which it is set aside as the likely cause",
+        minimum=1,
+        maximum=1_000,
+    )
+    avoid_decliner_s: float = setting(
+        30.0,
+        "a task that a worker declined goes to other workers for this long, and then to any",
+        unit="s",
+        minimum=0,
+        maximum=86_400,
+    )
     lease_factor: float = setting(
         5.0,
         "a lease nobody speaks of is lost track of after this many times its predicted P90",

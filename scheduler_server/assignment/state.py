@@ -14,6 +14,7 @@ import msgspec
 from scheduler_server.assignment import reconcile
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.trail import NO_TRAIL, Trail
 from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Decision
@@ -79,8 +80,9 @@ def restore(core: "Scheduler", now: Now, kept: Iterable[dict[str, Any]]) -> list
     return faults
 
 
-_LEASE = tuple[Task, Decision, Delivery]
+_LEASE = tuple[Task, Decision, Delivery, str, Trail]
 _DECODE = msgspec.msgpack.Decoder(_LEASE)
+_DECODE_OLDER = msgspec.msgpack.Decoder(tuple[Task, Decision, Delivery])  # of 0.1: without process and trail
 _ENCODE = msgspec.msgpack.Encoder()
 
 
@@ -89,45 +91,58 @@ def lease_to_bytes(record: TaskRecord) -> bytes:
     decision = record.decision
     if decision.explanation is not None:
         decision = decision._replace(explanation=None)
-    return _ENCODE.encode((record.task, decision, record.delivery))
+    return _ENCODE.encode((record.task, decision, record.delivery, record.boot_id, record.trail))
 
 
 def restore_lease(core: "Scheduler", now: Now, kept: bytes) -> None:
     """Take a lease back; it waits for its worker among the orphans. ValueError where it makes no sense."""
+    boot_id, trail = "", NO_TRAIL
     try:
-        task, decision, delivery = _DECODE.decode(kept)
+        task, decision, delivery, boot_id, trail = _DECODE.decode(kept)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"not a lease: {error}") from error
+        try:
+            task, decision, delivery = _DECODE_OLDER.decode(kept)
+        except msgspec.MsgspecError:
+            raise ValueError(f"not a lease: {error}") from error
     age_s = max(0.0, now.wall - decision.decided_at)
     expires_at = now.monotonic + core.settings.worker.lost_track_after_s
     record = TaskRecord(task, decision, None, delivery, now.monotonic - age_s, expires_at)
     # An offer whose ack had not come may have been taken all the same: its worker's list will tell.
     record.state = TaskState.PLACED if delivery is Delivery.CALLER else TaskState.ACKNOWLEDGED
+    record.unsure = delivery is Delivery.STREAM
+    record.boot_id, record.trail = boot_id, trail
     older = core.ledger.tasks.get((task.tenant, task.task_id))
     core.ledger.add(record, older)
+    core.departures.spare_until(core.started.monotonic + core.settings.health.restart_grace_s)
     core.ledger.orphans.setdefault(record.worker_id, []).append(record)
 
 
-_WAITING = tuple[Task, Delivery, bool, float, int, float, float]
+_WAITING = tuple[Task, Delivery, bool, float, int, float, float, Trail]
 _DECODE_WAITING = msgspec.msgpack.Decoder(_WAITING)
+_DECODE_OLDER_WAITING = msgspec.msgpack.Decoder(tuple[Task, Delivery, bool, float, int, float, float])
 
 
 def waiting_to_bytes(waiter: Waiter) -> bytes:
     """A task that waits, as the journal keeps it, with all that its place in the order rests on."""
     event = waiter.event
     place = (waiter.since_wall, waiter.sequence, waiter.p50_s, waiter.work_s)
-    return _ENCODE.encode((event.task, event.delivery, event.explain, *place))
+    return _ENCODE.encode((event.task, event.delivery, event.explain, *place, event.trail))
 
 
 def restore_waiting(core: "Scheduler", now: Now, kept: bytes) -> None:
     """Let a task wait again that waited before a restart, after the leases. ValueError where it makes no sense."""
+    trail = NO_TRAIL
     try:
-        task, delivery, explain, since_wall, sequence, p50_s, work_s = _DECODE_WAITING.decode(kept)
+        task, delivery, explain, since_wall, sequence, p50_s, work_s, trail = _DECODE_WAITING.decode(kept)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"not a waiting task: {error}") from error
+        try:
+            task, delivery, explain, since_wall, sequence, p50_s, work_s = _DECODE_OLDER_WAITING.decode(kept)
+        except msgspec.MsgspecError:
+            raise ValueError(f"not a waiting task: {error}") from error
     if not (isfinite(since_wall) and 0.0 <= p50_s < inf and 0.0 <= work_s < inf and sequence >= 0):
         raise ValueError(f"not a waiting task: since {since_wall!r}, number {sequence}, {p50_s!r} s, {work_s!r} s")
     placed = core.ledger.tasks.get((task.tenant, task.task_id))
     if placed is not None and placed.task.attempt >= task.attempt:
         raise ValueError(f"task {task.task_id!r} of tenant {task.tenant!r} has been placed")
-    core.queue.take_back(now, Submit(task, delivery, explain, None, True), since_wall, sequence, p50_s, work_s)
+    event = Submit(task, delivery, explain, None, True, trail=trail)
+    core.queue.take_back(now, event, since_wall, sequence, p50_s, work_s)

@@ -8,6 +8,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from scheduler_server.registry.columns import elements
+
 if TYPE_CHECKING:
     from scheduler_server.assignment.lanes import Lane
 
@@ -19,13 +23,15 @@ class Tenant:
     """What one tenant has had, in weighted slot-seconds.
 
     `used` never falls: what it was charged too much is kept as `credit` and taken off its next charges. `epoch` moves
-    when it begins anew where the others are: what it was charged before is then of no account.
+    when it begins anew where the others are: what it was charged before is then of no account. `slot` is its place in
+    the column of all that tenants have had.
     """
 
-    __slots__ = ("credit", "epoch", "groups", "lanes", "line", "name", "running", "used", "waiting", "weight")
+    __slots__ = ("credit", "epoch", "groups", "lanes", "line", "name", "running", "slot", "used", "waiting", "weight")
 
-    def __init__(self, name: str, weight: float) -> None:
+    def __init__(self, name: str, weight: float, slot: int) -> None:
         self.name = name
+        self.slot = slot
         self.weight = weight
         self.used = 0.0
         self.credit = 0.0
@@ -38,11 +44,18 @@ class Tenant:
 
 
 class Tenants:
-    """All tenants with tasks that wait, and those lately served."""
+    """All tenants with tasks that wait, and those lately served.
+
+    Invariant: `used[tenant.slot]` is what it has had. Slots of tenants that were forgotten are used again; what such a
+    tenant still runs is charged to slot 0, which is nobody's.
+    """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._weights = weights
         self._known: OrderedDict[str, Tenant] = OrderedDict()
+        self.used = np.zeros(64)
+        self.used_view = elements(self.used)
+        self._free_slots: list[int] = []
 
     def __len__(self) -> int:
         return len(self._known)
@@ -56,7 +69,12 @@ class Tenants:
         if tenant is None:
             if len(self._known) >= _REMEMBERED:
                 self._forget_one()
-            tenant = self._known[name] = Tenant(name, self._weights.get(name, 1.0))
+            slot = self._free_slots.pop() if self._free_slots else len(self._known) + 1
+            if slot == len(self.used):
+                self.used = np.concatenate([self.used, np.zeros(slot)])
+                self.used_view = elements(self.used)
+            self.used_view[slot] = 0.0
+            tenant = self._known[name] = Tenant(name, self._weights.get(name, 1.0), slot)
         return tenant
 
     def weigh(self, weights: Mapping[str, float]) -> None:
@@ -73,6 +91,8 @@ class Tenants:
                 self._known.move_to_end(name)
                 continue
             del self._known[name]
+            self._free_slots.append(tenant.slot)
+            tenant.slot = 0
             for lane in tenant.lanes:
                 lane.group.forget(lane)
             tenant.lanes = {}
@@ -94,6 +114,7 @@ class Tenants:
         cost = slot_s / tenant.weight - tenant.credit
         if cost >= 0.0:
             tenant.used += cost
+            self.used_view[tenant.slot] = tenant.used
             tenant.credit = 0.0
         else:
             tenant.credit = -cost

@@ -22,16 +22,19 @@ class Vitals:
     def __init__(
         self,
         settings: HealthSettings,
+        max_offers: int,
         fleet: Fleet,
         health_score_floor: float,
         make_event: Callable[..., FleetEvent],
     ) -> None:
         self._settings = settings
+        self._max_offers = max_offers
         self._fleet = fleet
         self._floor = health_score_floor
         self._make_event = make_event
         self._ageing = Ageing(settings)
         self.silent: dict[str, WorkerRecord] = {}
+        self.fell_silent: list[WorkerRecord] = []  # since somebody looked
 
     def heard(self, now: Now, record: WorkerRecord, out: list[Effect]) -> None:
         """Its age is 0 again."""
@@ -68,7 +71,7 @@ class Vitals:
 
     def bar(self, record: WorkerRecord) -> None:
         """Work out anew what keeps it out whatever its slots."""
-        record.barred = barred_by(record, self._floor)
+        record.barred = barred_by(record, self._floor, self._max_offers)
 
     def age(self, record: WorkerRecord, now: Now, out: list[Effect]) -> None:
         """Make a worker's health say what its silence, stream and load say."""
@@ -84,6 +87,8 @@ class Vitals:
         if health is not before:
             self._fleet.by_health[before] -= 1
             self._fleet.by_health[health] += 1
+            if health is Health.UNHEALTHY:
+                self.fell_silent.append(record)
             out.append(
                 Published(
                     self._make_event(
@@ -106,6 +111,8 @@ class Vitals:
     def _why(record: WorkerRecord) -> str:
         if not record.connected:
             return "its stream is lost"
+        if record.deaf:
+            return "it does not answer probes"
         if record.degraded_by_load:
             return f"load {record.load:.3f}"
         return "heartbeats have stopped" if record.health is not Health.HEALTHY else "heartbeats are timely"

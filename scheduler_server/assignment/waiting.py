@@ -6,7 +6,7 @@
     rank.py    how many, and how much work, stand before a task
 
 Nothing here looks at all waiting tasks. An unsatisfiable task is in a group that no open pool serves, so it blocks
-nobody. Dead entries (cancelled, expired) stay in their heap until they come to its top or outnumber the living.
+nobody.
 """
 
 from math import inf
@@ -143,18 +143,17 @@ class WaitingTasks:
             tenant.groups += 1
             self._used_groups += 1
         group.count += 1
-        waiter.lane = lane = group.lane(task.excluded, tenant if order.by_tenant else None)
+        waiter.lane = lane = group.lane(waiter.event.excluded, tenant if order.by_tenant else None)
         if order.by_tenant:
-            if not lane.heap:
+            if not lane.tasks:
                 self._start(lane, tenant)
             tenant.line = max(tenant.line, tenant.used) + waiter.work_s / tenant.weight
             waiter.rank_key = (tenant.line + lane.offset, waiter.sequence)
         else:
             waiter.rank_key = (waiter.key, waiter.sequence)
         lane.add(waiter)
-        entry = lane.entry
-        if entry is not None and entry[0] < self._ranks[index]:
-            self._ranks[index] = entry[0]
+        rank = waiter.key if not order.by_tenant else tenant.used + lane.offset
+        self._ranks[index] = min(self._ranks[index], rank)
         self._index.add(waiter.rank_key, index, waiter.work_s)
         return group
 
@@ -166,18 +165,18 @@ class WaitingTasks:
         """
         level = max((pool.level for pool in self._pools(lane.group.index)), default=0.0)
         tag = lane.tag if lane in tenant.lanes else -inf
-        alike = self.reach.alike(lane.group.index)
+        alike = self.reach.among(lane.group.index).alike
         offset: float | None = None
         debt = level
         empty = 0
         for other in tenant.lanes:
             if other is lane:
                 continue
-            if not other.heap:
+            if not other.tasks:
                 empty += 1
             if other.group.index >= len(alike) or not alike[other.group.index]:
                 continue
-            if other.heap:
+            if other.tasks:
                 offset = other.offset if offset is None else max(offset, other.offset)
             else:
                 debt = max(debt, other.tag)
@@ -189,7 +188,7 @@ class WaitingTasks:
             offset = rank - tenant.used
         lane.offset = offset
         if empty > len(tenant.lanes) - empty + _SPARE_LANES:
-            for other in [other for other in tenant.lanes if not other.heap and other is not lane]:
+            for other in [other for other in tenant.lanes if not other.tasks and other is not lane]:
                 del tenant.lanes[other]
                 other.group.forget(other)
         tenant.lanes[lane] = None
@@ -210,13 +209,28 @@ class WaitingTasks:
         self._index.remove(waiter.rank_key)
         lane.remove(waiter)
         group.count -= 1
-        if not group.count:
-            self._ranks[group.index] = inf
-            self._blocked.discard(group.index)
-            self._used_groups -= 1
-            if group.owner is not None:
-                group.owner.groups -= 1
-                group.owner = None
+        if group.count:
+            if group.heap:
+                self._ranks[group.index] = group.heap[0][0]
+            return
+        self._ranks[group.index] = inf
+        self._blocked.discard(group.index)
+        self._used_groups -= 1
+        if group.owner is not None:
+            group.owner.groups -= 1
+            group.owner = None
+
+    def replace(self, waiter: Waiter, event: Submit) -> Waiter:
+        """Let a task wait on as this request, which differs from its own only in whom it is to be given to."""
+        other = self.new(event, waiter.since, waiter.since_wall)
+        for name in ("answer", "enqueued", "expires_at", "p50_s", "tickets", "work_s"):
+            setattr(other, name, getattr(waiter, name))
+        placeable = waiter.placeable
+        self.remove(waiter)
+        self.hold(other)
+        if placeable:
+            self.release(other)
+        return other
 
     def reorder(self, order: Order) -> None:
         """Wait in another order from now on. Takes as long as all of them coming anew."""
@@ -248,7 +262,7 @@ class WaitingTasks:
             if len(self._groups) > 2 * self._used_groups + _SPARE_GROUPS:
                 self._forget_empty_groups()
             index = self._free.pop() if self._free else len(self._listed)
-            group = self._groups[needs] = Group(needs, index)
+            group = self._groups[needs] = Group(needs, index, self.tenants)
             if index == len(self._listed):
                 self._listed.append(group)
                 self._ranks.append(inf)
@@ -311,20 +325,29 @@ class WaitingTasks:
             groups = sorted(set().union(*map(of_pool, pools)))
         ranks, listed = self._ranks, self._listed
         bounds = [ranks[index] for index in groups]
+        exact: dict[int, tuple[Entry, Waiter]] = {}
         while True:
             bound = min(bounds, default=inf)
             if bound == inf:
                 return None
             found = None
-            start = bounds.index(bound)
-            for at in range(start, len(bounds)) if bounds.count(bound) > 1 else (start,):
+            place = bounds.index(bound)
+            for at in (place,) if bounds.count(bound) == 1 else range(place, len(bounds)):
                 if bounds[at] != bound:
                     continue
-                index = groups[at]
-                group = listed[index]
-                first = group.first() if group is not None else None
-                bounds[at] = ranks[index] = rank = inf if first is None else first[0][0]
-                if first is not None and rank == bound and (found is None or first[0][:3] < found[0][:3]):
+                first = exact.get(at)
+                if first is None:
+                    group = listed[groups[at]]
+                    first = group.first() if group is not None else None
+                    rank = inf if first is None else first[0][0]
+                    if rank != bound:
+                        bounds[at] = ranks[groups[at]] = rank
+                    if first is None:
+                        continue
+                    exact[at] = first
+                    if rank != bound:
+                        continue
+                if found is None or first[0][:3] < found[0][:3]:
                     found = first
             if found is not None:
                 return found
@@ -342,17 +365,7 @@ class WaitingTasks:
         group = waiter.group
         if group is None:
             return 0, 0.0
-        reach = self.reach
-        number, work = self._index.ahead(waiter.rank_key, reach.alike(group.index), reach.shares(group.index))
-        return round(number), work
-
-    def slots(self, waiter: Waiter) -> tuple[float, float, int]:
-        """Slots of the workers that could take it and are in the running; and what runs there.
-
-        That is: the seconds that it was predicted to take, and how many tasks.
-        """
-        eligible = self.eligible(waiter)
-        return self._fleet.capacity_of(eligible.pools) if eligible is not None else (0.0, 0.0, 0)
+        return self._index.ahead(waiter.rank_key, self.reach.among(group.index))
 
 
 def _needs(event: Submit) -> ClassKey:

@@ -40,7 +40,7 @@ class Epoch(NamedTuple):
 class Registration(NamedTuple):
     """Who a worker is and what it can do. Sequences are sorted and without doubles.
 
-    `slots` is None where the worker leaves it to the server's default; `explicit` is False for a worker that only sends
+    `slots` and `prefetch` are None where the worker leaves them to the server's default; `explicit` is False for a worker that only sends
     heartbeats.
     """
 
@@ -54,6 +54,7 @@ class Registration(NamedTuple):
     reports_outcomes: bool = False
     software: str = ""
     explicit: bool = True
+    prefetch: int | None = None
 
 
 class ReportKind(IntEnum):

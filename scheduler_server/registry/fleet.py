@@ -25,12 +25,14 @@ _EMPTY_POOLS = 64
 """Pools beyond two per worker after which the empty ones are dropped: a rebuild costs a look at every worker, so it
 must be rare."""
 
-# A key is an integer in a float64, exact up to 2**53: from the left, the tier (healthy above degraded), the score in
+# A key is an integer in a float64, exact up to 2**53: from the left, the tier (healthy above degraded, and both above
+# those that only have room to stage a task), the score in
 # steps of 2**-18 (finer than the 1e-6 that the wire keeps of a load), the free share (ties), and how long ago the
 # worker was last used (ties again: the least recently used wins, so that an idle fleet is used evenly).
 _SCORE_STEPS = 1 << 18
 _SCORE_LIMIT = 8.0 - 1 / _SCORE_STEPS
 _HEALTHY = 8 << 18
+_STAGING = 16 << 18  # below all that have a free slot
 _SHARE_BITS, _LRU_BITS = 7, 22
 _SHARE_MAX = (1 << _SHARE_BITS) - 1
 _LRU_MAX = (1 << _LRU_BITS) - 1
@@ -225,12 +227,16 @@ class Fleet:
         slots, occupied = record.slots, record.occupied
         record.free = free = slots - occupied
         pool = record.pool
+        staging = False
         if free <= 0 or record.barred:
-            status = record.barred or _NO_FREE_SLOT
-            if status != record.status:
-                pool.set_status(record, status)
-            pool.set_key(record.pos, -inf)
-            return
+            staging = not record.barred and record.prefetch + free > 0  # no slot, but room to hold a task until then
+            if not staging:
+                status = record.barred or _NO_FREE_SLOT
+                if status != record.status:
+                    pool.set_status(record, status)
+                pool.set_key(record.pos, -inf)
+                return
+            record.free = 0
         if record.status:
             if record.status is not _EXCLUDED:  # who was set aside for one task was a candidate for all others
                 self.opened.append(pool)
@@ -253,6 +259,10 @@ class Fleet:
             return
         if record.health is _HEALTH_HEALTHY:
             steps += _HEALTHY
+        if staging:
+            steps -= _STAGING
+            free = record.prefetch - (occupied - slots)
+            slots = record.prefetch
         unused = self._lru_top - record.last_used
         if unused > _LRU_MAX:
             unused = _LRU_MAX

@@ -75,16 +75,18 @@ def degraded_by_load(settings: HealthSettings, load: float, *, was: bool) -> boo
 
 
 def health_of(record: WorkerRecord, band: Band) -> Health:
-    """A lost stream is unhealthy at once; the timers are for heartbeats that stop on a live one."""
-    if not record.connected or band.health == Health.UNHEALTHY:
+    """A stream that is lost, or reaches nobody, is unhealthy at once; the timers are for silence on a live one."""
+    if not record.connected or record.deaf or band.health == Health.UNHEALTHY:
         return Health.UNHEALTHY
     return Health.DEGRADED if record.degraded_by_load or band.health == Health.DEGRADED else Health.HEALTHY
 
 
-def barred_by(record: WorkerRecord, health_score_floor: float) -> Rejection:
+def barred_by(record: WorkerRecord, health_score_floor: float, max_offers: int) -> Rejection:
     """What keeps a worker out whatever its free slots; the first that applies."""
     if not record.connected:
         return Rejection.DISCONNECTED
+    if record.deaf:
+        return Rejection.NOT_RECEIVING
     if record.health == Health.UNHEALTHY:
         return Rejection.UNHEALTHY
     if record.cordoned:
@@ -93,4 +95,6 @@ def barred_by(record: WorkerRecord, health_score_floor: float) -> Rejection:
         return Rejection.DRAINING
     if record.health_score < health_score_floor:
         return Rejection.HEALTH_SCORE
+    if record.offers >= max_offers:
+        return Rejection.OUTBOUND_FULL
     return Rejection.CANDIDATE

@@ -18,7 +18,7 @@ class _Hot:
 
     __slots__ = (
         "accounting", "barred", "free", "freshness", "health", "last_used", "leases", "load", "load_now", "occupied",
-        "occupied_at_sample", "pool", "pos", "row", "session", "slots", "speed", "status", "worker_id",
+        "occupied_at_sample", "pool", "pos", "prefetch", "row", "session", "slots", "speed", "status", "worker_id",
     )  # fmt: skip
 
 
@@ -35,12 +35,13 @@ class WorkerRecord(_Hot):
     """
 
     __slots__ = (
-        "average", "background", "boots", "completed", "connected", "cordoned", "counted_background", "cpu",
+        "average", "background", "boots", "completed", "connected", "cordoned", "counted_background", "cpu", "deaf",
         "degraded_by_load", "depth_area", "depth_departures", "draining", "dropped", "epoch", "failed",
         "grants_since_sample", "health_score", "heartbeat_interval_s", "heartbeats", "intent", "last_seen",
-        "last_seen_wall", "log_speed", "mean_depth_prior", "memory", "older_in_a_row", "queue_depth",
-        "recent_grants", "registered_at", "registration", "release_at", "release_watched", "sampled_at",
-        "sequence", "specializations", "speed_group", "speed_samples", "timestamp_ms",
+        "last_seen_wall", "log_speed", "lost_at", "mean_depth_prior", "memory", "offers", "older_in_a_row", "probe",
+        "probe_at", "probed_wall", "queue_depth", "recent_grants", "registered_at", "registration", "release_at",
+        "release_watched", "repairs", "sampled_at", "sequence", "specializations", "speed_group", "speed_samples",
+        "timestamp_ms", "unknown_listed", "unsettled",
     )  # fmt: skip
 
     def __init__(self, worker_id: str, registration: Registration, slots: int) -> None:  # noqa: PLR0915 -- one per field
@@ -72,6 +73,11 @@ class WorkerRecord(_Hot):
         # What was promised of it: leases by id, oldest first.
         self.accounting = Accounting.SAMPLED
         self.leases: dict[str, Any] = {}
+        self.prefetch = 0  # tasks that it takes beyond its slots
+        self.offers = 0  # leases handed over and not acknowledged
+        self.unsettled = False  # are there leases that an earlier session was handed?
+        self.repairs = 0  # leases that the ledger had and the worker had not, mended
+        self.unknown_listed = 0  # leases that it lists and the ledger does not know, now
         self.background = 0  # what queue_depth counts beyond its running list
         self.counted_background = 0  # what the fleet's sum holds of it
         self.occupied = 0
@@ -96,6 +102,11 @@ class WorkerRecord(_Hot):
         # Where it stands.
         self.health = Health.HEALTHY
         self.degraded_by_load = False
+        self.probe = ""  # the nonce that is under way
+        self.probe_at = 0.0  # monotonic seconds, when the last was sent
+        self.probed_wall = 0.0  # when one came back
+        self.deaf = False  # one did not
+        self.lost_at = 0.0  # the monotonic second watched, at which it is lost if it stays silent; 0: none
         self.freshness = 1.0
         self.health_score = 1.0
         self.cordoned = False

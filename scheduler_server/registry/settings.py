@@ -27,6 +27,21 @@ class HealthSettings:
         above=0,
         maximum=YEAR_S,
     )
+    lost_after_s: float | None = setting(
+        None,
+        "silence after which a worker is lost: what it had not begun is placed again, what it had begun follows its"
+        " loss policy; none: when it is removed",
+        unit="s",
+        above=0,
+        maximum=YEAR_S,
+    )
+    restart_grace_s: float = setting(
+        300.0,
+        "after a restart with leases, no worker is lost or removed for this long",
+        unit="s",
+        minimum=0,
+        maximum=YEAR_S,
+    )
     degraded_load: float = setting(
         0.9,
         "load from which a worker is degraded: a candidate, but after all healthy ones",
@@ -58,6 +73,8 @@ class HealthSettings:
             yield "unhealthy_after_s", f"must not be below healthy_within_s ({self.healthy_within_s:g})"
         if self.remove_after_s < self.unhealthy_after_s:
             yield "remove_after_s", f"must not be below unhealthy_after_s ({self.unhealthy_after_s:g})"
+        if self.lost_after_s is not None and self.lost_after_s < self.unhealthy_after_s:
+            yield "lost_after_s", f"must not be below unhealthy_after_s ({self.unhealthy_after_s:g})"
         if self.recovered_load > self.degraded_load:
             yield "recovered_load", f"must not be above degraded_load ({self.degraded_load:g})"
         if self.heartbeat_max_s < self.heartbeat_min_s:
@@ -95,6 +112,34 @@ class WorkerSettings:
         unit="s",
         above=0,
         maximum=YEAR_S,
+    )
+    default_prefetch: int = setting(
+        0,
+        "tasks staged beyond its slots on a worker that does not say",
+        unit="tasks",
+        minimum=0,
+        maximum=10_000,
+    )
+    probe_interval_s: float | None = setting(
+        30.0,
+        "how often a worker that takes tasks from its stream is sent a probe; none: never",
+        unit="s",
+        above=0,
+        maximum=86_400,
+    )
+    probe_within_s: float = setting(
+        30.0,
+        "time for a probe to come back in a heartbeat; then the worker gets no tasks until one does",
+        unit="s",
+        above=0,
+        maximum=86_400,
+    )
+    max_offers: int = setting(
+        256,
+        "tasks handed to one worker and not acknowledged; from then on it gets none until it has acknowledged some",
+        unit="tasks",
+        minimum=1,
+        maximum=10_000,
     )
     reconcile_grace_s: float = setting(
         30.0,

@@ -9,6 +9,7 @@ from typing import Any
 
 from scheduler_api.v1 import schedule_service_pb2, task_pb2
 from scheduler_server.assignment.events import Cancel, ReportOutcome, Submit
+from scheduler_server.assignment.trail import NO_TRAIL
 from scheduler_server.model.making import make
 from scheduler_server.model.outcome import Outcome, OutcomeStatus
 from scheduler_server.model.task import (
@@ -93,7 +94,7 @@ def _plain(request: schedule_service_pb2.AssignRequest) -> Submit | None:
         (tenant, task_id, attempt, task_type, category, priority, required, (), (), (), (), None, None, None,
          _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS, ()),
     )  # fmt: skip
-    plain: Submit = make(Submit, (task, delivered, view == _FULL, None, False, 0, False))
+    plain: Submit = make(Submit, (task, delivered, view == _FULL, None, False, 0, False, NO_TRAIL))
     return plain
 
 

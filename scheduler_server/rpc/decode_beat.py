@@ -156,9 +156,6 @@ def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> R
     at = "registration."
     if message.HasField("calendar"):
         raise NotSupported(f"{at}calendar", "working hours")
-    if message.HasField("prefetch") and 0 < message.prefetch <= checks.MAX_SLOTS:
-        raise NotSupported(f"{at}prefetch", "tasks staged on a worker beyond its slots")
-    checker.count(f"{at}prefetch", message.prefetch, 0, checks.MAX_SLOTS)
     for name, value in (
         ("node", message.node),
         ("worker_type", message.worker_type),
@@ -168,6 +165,9 @@ def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> R
     slots = None
     if message.HasField("max_concurrent_tasks"):
         slots = checker.count(f"{at}max_concurrent_tasks", message.max_concurrent_tasks, 1, checks.MAX_SLOTS)
+    prefetch = None
+    if message.HasField("prefetch"):
+        prefetch = checker.count(f"{at}prefetch", message.prefetch, 0, checks.MAX_SLOTS)
     return Registration(
         message.node,
         checker.names(f"{at}capabilities", message.capabilities),
@@ -178,6 +178,7 @@ def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> R
         message.accepts_tasks,
         message.reports_outcomes,
         message.software,
+        prefetch=prefetch,
     )
 
 

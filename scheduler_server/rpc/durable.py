@@ -40,14 +40,27 @@ class Durable:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tie = count()
 
-    def after(self, sequence: int, what: Callable[[], None], loop: asyncio.AbstractEventLoop | None) -> None:
-        """Do something once all up to here is on disk; after a second, or with a journal that fails, all the same."""
+    def after(
+        self,
+        sequence: int,
+        what: Callable[[], None],
+        loop: asyncio.AbstractEventLoop | None,
+        *,
+        hurry: bool = True,
+    ) -> None:
+        """Do something once all up to here is on disk; after a second, or with a journal that fails, all the same.
+
+        Without `hurry` it goes with the next regular commit.
+        """
+        if self._held:  # first come, first told
+            sequence = max(sequence, self._held[-1][0])
         status = self._journal.status()
         if sequence <= status.persisted or not status.healthy or loop is None:
             what()
             return
         self._held.append((sequence, what))
-        self._journal.hurry()
+        if hurry:
+            self._journal.hurry()
         loop.call_later(HELD_AT_MOST_S, self._let_go, sequence)
 
     async def wait(self, sequence: int, within_s: float) -> bool:

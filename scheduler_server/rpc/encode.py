@@ -278,6 +278,8 @@ def directive(effect: Any, *, incarnation: str, unhealthy_after_s: float) -> wor
     elif isinstance(effect, effects.Recall):
         message.cancel.lease_id = effect.lease_id
         message.cancel.reason = effect.reason
+    elif isinstance(effect, effects.ProbeSent):
+        message.probe.nonce = effect.nonce
     elif isinstance(effect, effects.Goodbye):
         message.goodbye.reason = effect.reason.value
         message.goodbye.message = effect.message

@@ -218,8 +218,11 @@ class ScheduleCalls:
         if record.live:
             now = self._now()
             rest = self._core.remaining(record, now)
-            encode.set_instant(response.task.predicted_end, now.wall + rest.p50_ms / 1_000.0)
-            encode.set_instant(response.task.predicted_end_p90, now.wall + rest.p90_ms / 1_000.0)
+            begins = now.wall
+            if not record.started_at:  # staged behind others, it has not begun to run
+                begins = max(begins, record.placed_wall + record.decision.wait_ms / 1_000.0)
+            encode.set_instant(response.task.predicted_end, begins + rest.p50_ms / 1_000.0)
+            encode.set_instant(response.task.predicted_end_p90, begins + rest.p90_ms / 1_000.0)
         return response
 
     async def CancelTask(

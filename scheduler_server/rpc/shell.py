@@ -1,6 +1,7 @@
 """Owns the core: one event in, its effects carried out, timers armed."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -8,8 +9,7 @@ from typing import Any, Protocol
 
 from scheduler_server.assignment import effects
 from scheduler_server.assignment.core import Scheduler
-from scheduler_server.assignment.effects import Effect
-from scheduler_server.assignment.events import Abandon, CloseQueue, Event, Submit, Tick, Withdraw
+from scheduler_server.assignment.events import Abandon, CloseQueue, Event, Slept, Submit, Tick, Withdraw
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
 from scheduler_server.assignment.waiting import Waiter
@@ -17,9 +17,11 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.making import make
 from scheduler_server.model.refusal import Refusal
-from scheduler_server.model.task import Task, TaskState
+from scheduler_server.model.task import Delivery, Task, TaskState
 from scheduler_server.rpc.durable import HELD_AT_MOST_S, Durable
 from scheduler_server.rpc.following import Ring
+
+_LOG = logging.getLogger(__name__)
 
 LEASE = "lease"
 """The journal's kind of entry for a lease."""
@@ -76,6 +78,17 @@ class Sessions(Protocol):
         """Send what this effect orders, on the session that it names."""
 
 
+class Keeper(Protocol):
+    """Who may keep a task back between its lease and its hand-over."""
+
+    def keeps(self, record: TaskRecord, effect: effects.HandOver) -> bool:
+        """Is it to wait? Then `Shell.complete` is called for it later, or its lease is ended."""
+
+
+_SLEPT_S = 5.0
+"""A timer so late is no busy loop: the core asks for one at least every second."""
+
+
 def system_now() -> Now:
     """The present instant of this machine's clocks."""
     now: Now = make(Now, (time.monotonic(), time.time()))
@@ -96,13 +109,26 @@ class Shell:
         self.event_counts: Counter[FleetEventKind] = Counter()  # since the start
         self.last_event = 0.0  # monotonic seconds
         self.changes: list[Changes] = []
+        self.keeper: Keeper | None = None
         self.durable = Durable(journal)
         self._tickets: dict[int, asyncio.Future[effects.Reply]] = {}
         self._last_ticket = 0
         self._queued = 0  # the journal's sequence of the task queued last
+        self._ended = 0  # the journal's sequence of the handed over lease that ended last in this event
+        self._held_acks: dict[int, int] = {}  # by session, answers that wait for the disk
         self._promised = False  # the next lease takes the place of a waiting task's entry
         # By lease, until it is on disk: sequence, and what is to be sent then. After a kill the task would wait again.
         self._unsure: dict[str, tuple[int, effects.HandOver | None]] = {}
+        self._carriers: dict[type, Callable[[Any], None]] = {
+            effects.Published: self._publish,
+            effects.Resolved: self._resolve,
+            effects.Queued: self._queue,
+            effects.Unqueued: self._unqueue,
+            effects.Moved: self._move,
+            effects.HandOver: self._hand_over,
+            effects.Recall: self._recall,
+            effects.Acked: self._acknowledge,
+        }
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -129,6 +155,8 @@ class Shell:
         core = self.core
         now = self._now()
         self.last_event = now[0]
+        if now[0] > self._armed_for + _SLEPT_S:
+            self._slept(now)
         for effect in core.handle(now, event):
             kind = type(effect)
             if kind in _REPLIES:
@@ -143,47 +171,89 @@ class Shell:
                     changes.of_lease(record)
             elif kind is effects.Ended:
                 record = effect.record  # type: ignore[union-attr]
-                self.journal.delete(LEASE, record.lease_id)
+                sequence = self.journal.delete(LEASE, record.lease_id)
+                if record.delivery is Delivery.STREAM:
+                    self._ended = sequence
                 for changes in self.changes:
                     changes.of_lease(record)
             else:
-                self._carry_out(effect)
+                self._carriers.get(kind, self._send)(effect)
         due = core.next_deadline()
         if due < self._armed_for and self._loop is not None:
             self._arm(due)
         return answer
 
-    def _carry_out(self, effect: Effect) -> None:
-        if isinstance(effect, effects.Published):
-            self.events.add(effect.event)
-            self.event_counts[effect.event.kind] += 1
-        elif isinstance(effect, effects.Resolved):
-            waiting = self._tickets.pop(effect.ticket, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(effect.reply)
-        elif isinstance(effect, effects.Queued):
-            if not effect.waiter.event.held:
-                self._queued = self.journal.put(WAITING, waiting_id(effect.waiter.event.task), effect.waiter)
-            for changes in self.changes:
-                changes.of_waiting(effect.waiter)
-        elif isinstance(effect, effects.Unqueued):
-            if not effect.waiter.event.held:
-                self.journal.delete(WAITING, waiting_id(effect.waiter.event.task))
-            if effect.ended is None:
-                self._promised = True
-            else:
-                for changes in self.changes:
-                    changes.of_unplaced(effect.ended)
-        elif isinstance(effect, effects.Moved):
-            for changes in self.changes:
-                changes.of_moved(effect.record, effect.state)
-        elif isinstance(effect, effects.HandOver) and effect.decision.lease_id in self._unsure:
-            lease_id = effect.decision.lease_id
+    def _slept(self, now: Now) -> None:
+        """Time was not kept: the machine slept, or the process was stopped. What came meanwhile is still to be read."""
+        self._armed_for = now[0]
+        _LOG.warning("the server was not running for a while: no worker is lost for what was not heard meanwhile")
+        self.handle(Slept())
+
+    # ------------------------------------------------------------------ effects
+
+    def _publish(self, effect: effects.Published) -> None:
+        self.events.add(effect.event)
+        self.event_counts[effect.event.kind] += 1
+
+    def _resolve(self, effect: effects.Resolved) -> None:
+        waiting = self._tickets.pop(effect.ticket, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(effect.reply)
+
+    def _queue(self, effect: effects.Queued) -> None:
+        if not effect.waiter.event.held:
+            self._queued = self.journal.put(WAITING, waiting_id(effect.waiter.event.task), effect.waiter)
+        for changes in self.changes:
+            changes.of_waiting(effect.waiter)
+
+    def _unqueue(self, effect: effects.Unqueued) -> None:
+        if not effect.waiter.event.held:
+            self.journal.delete(WAITING, waiting_id(effect.waiter.event.task))
+        if effect.ended is None:
+            self._promised = True
+            return
+        for changes in self.changes:
+            changes.of_unplaced(effect.ended)
+
+    def _move(self, effect: effects.Moved) -> None:
+        for changes in self.changes:
+            changes.of_moved(effect.record, effect.state)
+
+    def _hand_over(self, effect: effects.HandOver) -> None:
+        lease_id = effect.decision.lease_id
+        if lease_id in self._unsure:
             self._unsure[lease_id] = (self._unsure[lease_id][0], effect)
-        elif isinstance(effect, effects.Recall) and effect.lease_id in self._unsure:
-            return  # it was not sent, and will not be
-        elif self.sessions is not None:
+        else:
+            self._send(effect)
+
+    def _recall(self, effect: effects.Recall) -> None:
+        if effect.lease_id not in self._unsure:  # otherwise it was not sent, and will not be
+            self._send(effect)
+
+    def _send(self, effect: Any) -> None:
+        if self.sessions is not None:
             self.sessions.send(effect)
+
+    def _acknowledge(self, ack: effects.Acked) -> None:
+        """Answer a heartbeat; what it reported must be on disk before its worker forgets it.
+
+        After a kill in between, the worker tells of it again. Otherwise a lease would come back whose worker knows
+        nothing of it, as if it had never got there, and its task would be done a second time.
+        """
+        ended, self._ended = self._ended, 0
+        session = ack.session
+        held = self._held_acks.get(session, 0)
+        if not ended and not held:
+            self._send(ack)
+            return
+        self._held_acks[session] = held + 1
+        self.durable.after(ended, lambda: self._let_ack_go(ack), self._loop, hurry=False)
+
+    def _let_ack_go(self, ack: effects.Acked) -> None:
+        left = self._held_acks.pop(ack.session) - 1
+        if left:
+            self._held_acks[ack.session] = left
+        self._send(ack)
 
     def _bind(self, record: TaskRecord) -> None:
         """A task that was promised a place has its lease: both changes go into one batch, as they came in one turn.
@@ -203,8 +273,22 @@ class Shell:
         _, held = self._unsure.pop(record.lease_id)
         for changes in self.changes:
             changes.release()
-        if held is not None and self.sessions is not None and record.live and record.offered_on == held.session:
-            self.sessions.send(held)  # otherwise it was cancelled, or its worker is gone
+        if held is None or not record.live or record.offered_on != held.session:
+            return  # it was cancelled, or its worker is gone
+        if self.keeper is None or not self.keeper.keeps(record, held):
+            self._send(held)
+
+    def complete(self, record: TaskRecord, task: Task, effect: effects.HandOver) -> None:
+        """Hand over what the keeper kept back, with its task as it is now, once that is on disk."""
+        record.task = task
+        sequence = self.journal.put(LEASE, record.lease_id, record, always=True)
+        self.durable.after(sequence, lambda: self._send_kept(record, effect._replace(task=task)), self._loop)
+
+    def _send_kept(self, record: TaskRecord, effect: effects.HandOver) -> None:
+        worker = record.worker
+        if record.live and worker is not None and worker.session == effect.session:
+            record.offered_on = effect.session
+            self._send(effect)
 
     async def sure(self, lease_id: str) -> None:
         """Wait until a lease may be told of."""
@@ -267,9 +351,13 @@ class Shell:
             self._timer.cancel()
         self._armed_for = due
         delay = max(0.0, due - self._now().monotonic)
-        self._timer = self._loop.call_later(delay, self._tick)
+        self._timer = self._loop.call_later(delay, self.tick)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Let the core see what time it is: what the timer does."""
+        now = self._now()
+        if now[0] > self._armed_for + _SLEPT_S:
+            self._slept(now)
         self._armed_for = float("inf")
         last = self.last_event
         self.handle(Tick())

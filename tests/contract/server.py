@@ -15,7 +15,6 @@ from grpc_status import rpc_status
 from scheduler_api.v1 import decision_pb2, schedule_service_pb2_grpc, task_pb2, worker_pb2
 from scheduler_api.v1 import schedule_service_pb2 as api
 from scheduler_server.app import App
-from scheduler_server.assignment.events import Tick
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.registry.record import WorkerRecord
@@ -156,6 +155,7 @@ class Stream:
         self.worker_id = worker_id
         self.welcome = worker_pb2.Welcome()
         self.sequence = 1
+        self.probes: list[str] = []
 
     async def send(self, **fields: Any) -> None:
         """Write one heartbeat."""
@@ -181,6 +181,9 @@ class Stream:
         self.sequence = fields.setdefault("sequence", self.sequence + 1)
         await self.send(**fields)
         got = await self.next()
+        while got.HasField("probe"):
+            self.probes.append(got.probe.nonce)
+            got = await self.next()
         assert got.HasField("ack"), got
         return got.ack
 
@@ -221,10 +224,18 @@ class Running:
     # ------------------------------------------------------------------ time
 
     def forward(self, seconds: float) -> None:
-        """Let time pass, in one step."""
+        """Let time pass, as it does for a server that runs: a tick every second."""
+        whole, rest = divmod(seconds, 1.0)
+        for step in [1.0] * int(whole) + [rest]:
+            self.clock.monotonic += step
+            self.clock.wall += step
+            self.app.shell.tick()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass in one step: the server was not running."""
         self.clock.monotonic += seconds
         self.clock.wall += seconds
-        self.app.shell.handle(Tick())
+        self.app.shell.tick()
 
     # ------------------------------------------------------------------ workers
 

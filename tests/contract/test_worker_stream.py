@@ -542,27 +542,31 @@ async def test_only_workers_that_take_tasks_from_their_stream_are_given_any(live
     assert problem.rejections() == {"REJECTION_REASON_NOT_ACCEPTING": 2}
 
 
-async def test_a_declined_task_is_lost_and_may_be_sent_as_its_next_attempt(live: Running) -> None:
+async def test_a_declined_task_is_set_aside_when_it_has_no_attempt_left(live: Running) -> None:
     stream = await live.sdk_worker(slots=1)
-    await live.assign("t", delivery=STREAM)
+    await live.assign("t", delivery=STREAM, max_attempts=1)
     run = (await stream.next()).run_task
     await stream.beat(reports=[declined(run.lease_id, "no such handler")])
-    assert await live.state() == "LOST"
-    problem = await live.refuse("t", delivery=STREAM)
+    assert await live.state() == "SET_ASIDE"
+    problem = await live.refuse("t", delivery=STREAM, max_attempts=1)
     assert (problem.code, problem.reason) == ("ABORTED", "ATTEMPT_LOST")
     assert problem.metadata["next_attempt"] == "2"
     declines = [event for event in live.app.shell.events.entries if event.kind is FleetEventKind.TASK_DECLINED]
     assert [event.detail for event in declines] == ["t, attempt 1: no such handler"]
-    assert (await live.assign("t", delivery=STREAM, attempt=2)).decision.worker_id == "w"
+    assert (await live.assign("t", delivery=STREAM, max_attempts=1, attempt=2)).decision.worker_id == "w"
 
 
-async def test_a_returned_task_frees_its_slot(live: Running) -> None:
+async def test_a_returned_task_goes_where_there_is_a_slot_as_its_next_attempt(live: Running) -> None:
     stream = await live.sdk_worker(slots=1)
     await live.assign("t", delivery=STREAM)
     run = (await stream.next()).run_task
-    await stream.beat(reports=[returned(run.lease_id)])
-    assert await live.state() == "LOST"
-    assert (await live.assign("next")).decision.worker_id == "w"
+    other = await live.sdk_worker("other", slots=1)
+    await stream.beat(intent=worker_pb2.WORKER_INTENT_DRAIN, reports=[returned(run.lease_id)])
+    again = (await other.next()).run_task
+    assert (again.task.task_id, again.task.attempt) == ("t", 2)
+    assert again.lease_id != run.lease_id
+    assert await live.state() == "OFFERED"
+    assert (await live.assign("t", delivery=STREAM)).decision.lease_id == again.lease_id  # the same task to its caller
 
 
 @pytest.mark.parametrize("within_s", [4.999, 5.001])
@@ -582,7 +586,7 @@ async def test_an_offer_not_acknowledged_in_time_ends_the_session_before_the_lea
     goodbye = await stream.goodbye()
     assert goodbye.reason == worker_pb2.GOODBYE_REASON_FENCED
     assert goodbye.reconnect_after.ToTimedelta().total_seconds() > 0
-    assert await live.state() == "LOST"
+    assert await live.state() == "WAITING"
     assert live.told(FleetEventKind.WORKER_FENCED)
     assert not live.record().connected
     # The worker is back, and learns that the lease is no longer its own.
@@ -632,3 +636,21 @@ async def test_a_lost_stream_frees_what_the_server_holds_for_it(live: Running) -
         await stream.lose()
     await until(lambda: len(live.app.streams) == 0, "all sessions are over")
     assert not live.core.link.sessions
+
+
+async def test_a_server_that_did_not_run_for_an_hour_removes_nobody_before_it_has_listened(live: Running) -> None:
+    stream = await live.sdk_worker()
+    live.sleep(3_600)
+    assert "w" in live.core.fleet.records
+    await stream.beat()
+    live.forward(31)
+    assert "w" in live.core.fleet.records
+
+
+async def test_a_worker_that_stays_silent_after_the_server_slept_is_removed_when_it_has_listened(live: Running) -> None:
+    await live.sdk_worker()
+    live.sleep(3_600)
+    live.forward(28)
+    assert "w" in live.core.fleet.records
+    live.forward(3)
+    assert "w" not in live.core.fleet.records

@@ -10,6 +10,7 @@ from scheduler_server.assignment.effects import (
     Effect,
     Goodbye,
     OutcomeReply,
+    ProbeSent,
     Published,
     RemoveReply,
     Reply,
@@ -101,6 +102,8 @@ class Rig:
         )
         self.out: list[Effect] = []
         self._sessions = 0
+        self.echoes = True  # do workers send probes back?
+        self.probes: dict[int, str] = {}  # nonces on their way, by session
         self._tasks = 0
         self.session_of: dict[str, int] = {}
 
@@ -129,7 +132,10 @@ class Rig:
     # ------------------------------------------------------------------ events
 
     def give(self, event: Event) -> list[Effect]:
+        if isinstance(event, Heartbeat) and self.echoes and event.session in self.probes:
+            event = event._replace(sample=event.sample._replace(probe_nonce=self.probes.pop(event.session)))
         self.out = self.core.handle(self.now, event)
+        self.probes.update({effect.session: effect.nonce for effect in self.out if isinstance(effect, ProbeSent)})
         return self.out
 
     def connect(

@@ -5,7 +5,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from scheduler_server.assignment.rank import RankIndex
+from scheduler_server.assignment.rank import Among, RankIndex
 
 CLASSES = 20
 
@@ -36,10 +36,10 @@ def test_what_is_ahead_of_any_key_is_what_sorting_says(seed: int) -> None:
                 del entries[key]
         assert len(index) == len(entries)
         weights = [chance.choice((0.0, 1.0)) for _ in range(CLASSES)]
-        works = [chance.random() for _ in range(CLASSES)]
+        works = [each * (chance.random() or 1.0) for each in weights]
         keys = [*chance.sample(list(entries), min(40, len(entries))), (-99.0, 0), (1e9, 0), (0.0, number // 2)]
         for key in keys:
-            count, work = index.ahead(key, np.array(weights), np.array(works))
+            count, work = index.ahead(key, Among.of(np.array(works)))
             wanted = plain(entries, key, weights, works)
             assert count == wanted[0]
             assert work == pytest.approx(wanted[1], abs=1e-6)
@@ -58,4 +58,4 @@ def test_removing_what_is_not_there_is_a_key_error() -> None:
 
 
 def test_nothing_is_ahead_in_an_empty_index() -> None:
-    assert RankIndex().ahead((1.0, 1), np.ones(3), np.ones(3)) == (0.0, 0.0)
+    assert RankIndex().ahead((1.0, 1), Among.of(np.ones(3))) == (0, 0.0)

@@ -211,6 +211,7 @@ class WaitingRig(Rig):
         queue = self.core.queue
         known = {waiter.event.task.task_id: waiter for waiter in queue.waiting.by_task.values()}
         assert known.keys() == self.waits.keys()
+        assert queue.waiting.group_count == len({_needs(waits) for waits in self.waits.values() if waits.due})
         usable = [record for record in self.core.fleet.records.values() if self.usable(record)]
         for task_id, waits in self.waits.items():
             waiter = known[task_id]
