@@ -76,9 +76,9 @@ class Departures:
         leases = list(record.leases.values())
         if not leases:
             return
-        self.lost += 1
         why = f"nothing heard for {now.monotonic - record.last_seen:.0f} s; {len(leases)} leases lost"
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_LOST, record.worker_id, why)))
+        self.lost += 1
         for lease in leases:
             self._losses.lose(now, lease, Loss.WORKER_LOST, out)
 
@@ -116,6 +116,8 @@ class Departures:
     def remove(self, now: Now, record: WorkerRecord, why: str, loss: Loss, out: list[Effect]) -> int:
         """Forget a worker; its leases are lost. Returns how many."""
         leases = list(record.leases.values())
+        if leases and loss is Loss.WORKER_LOST:
+            self.lost += 1
         for lease in leases:
             self._losses.lose(now, lease, loss, out)
         self._fleet.remove(record)

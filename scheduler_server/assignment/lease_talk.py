@@ -12,7 +12,7 @@ from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.outcome import OutcomeResult
 from scheduler_server.model.refusal import Refusal
 from scheduler_server.model.task import TaskState
-from scheduler_server.model.worker import LeaseReport, ReportKind, RunningLease
+from scheduler_server.model.worker import LeaseReport, ReportKind, RunningLease, VerdictKind
 from scheduler_server.registry.record import WorkerRecord
 
 
@@ -25,6 +25,7 @@ class LeaseTalk:
         self._ledger = ledger
         self._outcomes = outcomes
         self._losses = losses
+        self.unknown = 0  # leases that workers listed and the ledger did not know
         self.repairs = 0  # leases that the ledger had and their workers had not
         self._make_event = make_event
 
@@ -73,6 +74,12 @@ class LeaseTalk:
         record.unsettled = False
         for lease, same_process in reconcile.settled(record, listed):
             self._losses.lose(now, lease, Loss.NOT_TAKEN if same_process else Loss.WORKER_LOST, out)
+
+    def count_unknown(self, record: WorkerRecord, verdicts: tuple[reconcile.Verdict, ...]) -> None:
+        """Count the leases that a worker lists and nobody here knows, each when it is first listed."""
+        unknown = sum(1 for _, kind in verdicts if kind is VerdictKind.UNKNOWN) if verdicts else 0
+        self.unknown += max(0, unknown - record.unknown_listed)
+        record.unknown_listed = unknown
 
     def expire(self, now: Now, record: WorkerRecord, queue_depth: int, out: list[Effect]) -> None:
         """Leases nobody spoke of for long: their slots are held until a sample shows them free."""

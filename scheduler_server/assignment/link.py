@@ -342,6 +342,7 @@ class Link:
                 sample.running,
                 self._worker,
             )
+            self._talk.count_unknown(record, verdicts)
             for lease in missing:
                 self._talk.lost_track(now, lease, "its worker no longer lists it", out)
             if record.unsettled and not sample.reports:

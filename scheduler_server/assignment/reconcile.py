@@ -49,7 +49,6 @@ def running(
             started(now, lease, entry.elapsed_ms)
         elif lease.state is TaskState.OFFERED:
             acknowledged(lease)  # a worker lists only what it has
-    record.unknown_listed = len(listed) - known
     missing: list[TaskRecord] = []
     if known < len(leases):
         ids = {entry.lease_id for entry in listed}

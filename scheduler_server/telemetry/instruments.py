@@ -10,9 +10,10 @@ tenant or an id.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from math import prod
 
+from scheduler_server.assignment.losses import Loss
 from scheduler_server.fallback.breaker import BreakerState
 from scheduler_server.model.decision import Cause, Source
 from scheduler_server.model.fleet_event import FleetEventKind
@@ -68,12 +69,12 @@ class Instrument:
 _UNITS = {"s": "seconds", "By": "bytes"}
 
 
-def name_of(member: IntEnum) -> str:
+def name_of(member: Enum) -> str:
     """How a member of a closed set is called in a label."""
     return member.name.lower()
 
 
-def _label(name: str, values: Iterable[IntEnum | str]) -> Label:
+def _label(name: str, values: Iterable[Enum | str]) -> Label:
     return Label(name, tuple(value if isinstance(value, str) else name_of(value) for value in values))
 
 
@@ -92,15 +93,18 @@ PLACEMENT_REFUSALS = (
 
 OTHER = "other"
 STREAM_KINDS = ("worker", "event_watch", "task_watch")
-STORES = ("journal", "snapshot")
+STORES = ("journal", "snapshot", "tasks")
 STORE_STATES = ("ok", "degraded", "unavailable", "disabled")
 BOUNDS = ("p50", "p90")
+ENTRIES_MET = ("read", "duplicate", "vanished", "acknowledged", "claimed", "yielded")
+DEAD_REASONS = ("undecodable", "invalid", "attempts_exhausted", "poisonous", "expired", "deliveries_exhausted")
 DIRECTIONS = ("longer", "shorter")
 MOMENTS = ("before", "after")
 
 _STORE = Label("store", STORES)
 _NO_OUTCOME = "no outcome was judged yet"
 _NO_START = "no expected start was judged yet"
+_NO_STREAMS = "`dispatch.url` is empty"
 _NO_SNAPSHOT = "there is no snapshot yet"
 
 _COUNTER, _UP_DOWN, _GAUGE = Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.GAUGE
@@ -169,6 +173,13 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
         ),
     ),
     "Workers and slots": (
+        Instrument(
+            "scheduler.workers.lost", _COUNTER, "{worker}", "workers lost with leases: silent for too long"
+        ),
+        Instrument("scheduler.probes", _COUNTER, "{probe}", "probes sent down the streams of workers that take tasks"),
+        Instrument(
+            "scheduler.probes.failed", _COUNTER, "{probe}", "of these, not sent back in time by a worker that beats"
+        ),
         Instrument("scheduler.workers", _UP_DOWN, "{worker}", "workers known", (_label("health", Health),)),
         Instrument("scheduler.workers.available", _UP_DOWN, "{worker}", "workers that could be given a task now"),
         Instrument(
@@ -222,6 +233,26 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             "{task}",
             "tasks ended, by how; those of a sampled worker end without a word and are not counted",
             (_label("status", OutcomeStatus),),
+        ),
+        Instrument(
+            "scheduler.leases.lost",
+            _COUNTER,
+            "{lease}",
+            "leases that their workers did not end, by why, and by what became of the task",
+            (_label("why", Loss), Label("then", ("requeued", "reported"))),
+        ),
+        Instrument("scheduler.tasks.set_aside", _COUNTER, "{task}", "tasks set aside: lost too often, or a danger"),
+        Instrument(
+            "scheduler.ledger.repairs",
+            _COUNTER,
+            "{lease}",
+            "leases that the ledger had and their workers' lists had not, for longer than the grace",
+        ),
+        Instrument(
+            "scheduler.ledger.unknown",
+            _COUNTER,
+            "{lease}",
+            "leases that workers listed and the ledger did not know",
         ),
         Instrument(
             "scheduler.tasks.remembered",
@@ -309,6 +340,53 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             _COUNTER,
             "{outcome}",
             "outcomes that taught nothing because the predictor failed",
+        ),
+    ),
+    "Tasks by streams": (
+        Instrument(
+            "scheduler.dispatch.entries",
+            _COUNTER,
+            "{entry}",
+            "entries of task streams: read, known already, removed unread, acknowledged, taken over from another"
+            " server, left to another server",
+            (_label("event", ENTRIES_MET),),
+            absent=_NO_STREAMS,
+        ),
+        Instrument(
+            "scheduler.dispatch.dead_letters",
+            _COUNTER,
+            "{task}",
+            "entries and tasks set aside for people to look at",
+            (_label("reason", DEAD_REASONS),),
+            absent=_NO_STREAMS,
+        ),
+        Instrument(
+            "scheduler.dispatch.held",
+            _UP_DOWN,
+            "{entry}",
+            "entries that this server has and has not acknowledged",
+            absent=_NO_STREAMS,
+        ),
+        Instrument(
+            "scheduler.dispatch.unread",
+            _GAUGE,
+            "{entry}",
+            "entries that no server of the group has read yet",
+            absent=f"{_NO_STREAMS}, or Redis cannot tell (before 7.0)",
+        ),
+        Instrument(
+            "scheduler.dispatch.unheard",
+            _COUNTER,
+            "{task}",
+            "tasks published to a channel that nobody listened to, and placed again",
+            absent=_NO_STREAMS,
+        ),
+        Instrument(
+            "scheduler.dispatch.unpublished",
+            _COUNTER,
+            "{entry}",
+            "decisions and outcomes that were not published for want of room",
+            absent=_NO_STREAMS,
         ),
     ),
     "Stores": (

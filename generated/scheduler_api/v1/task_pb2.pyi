@@ -35,7 +35,9 @@ class _LossPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LossPolicy
     """Report it lost and leave the next step to the queue service."""
 
 class LossPolicy(_LossPolicy, metaclass=_LossPolicyEnumTypeWrapper):
-    """What to do with a started task when its worker is lost."""
+    """What to do with a started task when its worker is lost. Tasks that had not begun are placed again whatever it says,
+    where the server delivers them (DELIVERY_STREAM).
+    """
 
 LOSS_POLICY_UNSPECIFIED: LossPolicy.ValueType  # 0
 """The server's default: report."""
@@ -128,7 +130,9 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     TASK_STATE_CANCELLED: _TaskState.ValueType  # 7
     """Cancelled before or while it ran."""
     TASK_STATE_LOST: _TaskState.ValueType  # 8
-    """Its worker was lost. Assign it again as the next attempt."""
+    """Its worker was lost, and the server does not place it again: it was not the one that delivered it, or it had begun and
+    its loss policy says so. Assign it again as the next attempt.
+    """
     TASK_STATE_EXPIRED: _TaskState.ValueType  # 9
     """It did not start by its start_by."""
     TASK_STATE_SET_ASIDE: _TaskState.ValueType  # 10
@@ -154,7 +158,9 @@ TASK_STATE_FINISHED: TaskState.ValueType  # 6
 TASK_STATE_CANCELLED: TaskState.ValueType  # 7
 """Cancelled before or while it ran."""
 TASK_STATE_LOST: TaskState.ValueType  # 8
-"""Its worker was lost. Assign it again as the next attempt."""
+"""Its worker was lost, and the server does not place it again: it was not the one that delivered it, or it had begun and
+its loss policy says so. Assign it again as the next attempt.
+"""
 TASK_STATE_EXPIRED: TaskState.ValueType  # 9
 """It did not start by its start_by."""
 TASK_STATE_SET_ASIDE: TaskState.ValueType  # 10
