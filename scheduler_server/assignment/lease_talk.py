@@ -46,7 +46,8 @@ class LeaseTalk:
                 continue
             lease = record.leases.get(report.lease_id)
             if lease is None:
-                refused.append((report.lease_id, reconcile.unknown(report.lease_id, record, self._ledger)))
+                if not self._told_late(record, report):
+                    refused.append((report.lease_id, reconcile.unknown(report.lease_id, record, self._ledger)))
             elif report.kind is ReportKind.STARTED:
                 self._outcomes.started(now, lease)
             elif report.kind is ReportKind.ACKNOWLEDGED:
@@ -68,6 +69,16 @@ class LeaseTalk:
                 declined = declined and not leaving and not record.draining
                 self._losses.lose(now, lease, Loss.DECLINED if declined else Loss.RETURNED, out)
         return tuple(refused)
+
+    def _told_late(self, record: WorkerRecord, report: LeaseReport) -> bool:
+        """Is this of a task whose end it has told already? Reports go again until they are acknowledged."""
+        ended = self._ledger.leases.get(report.lease_id)
+        return (
+            ended is not None
+            and ended.worker_id == record.worker_id
+            and ended.state is TaskState.FINISHED
+            and report.kind in _ON_THE_WAY
+        )
 
     def settle(self, now: Now, record: WorkerRecord, listed: tuple[RunningLease, ...], out: list[Effect]) -> None:
         """Give up what an earlier session was handed and this one does not have."""
@@ -103,4 +114,5 @@ class LeaseTalk:
         self._losses.lose(now, lease, Loss.LOST_TRACK, out)
 
 
+_ON_THE_WAY = frozenset({ReportKind.ACKNOWLEDGED, ReportKind.STARTED})
 _BEFORE_ACK = frozenset({TaskState.PLACED, TaskState.OFFERED})

@@ -61,7 +61,7 @@ class Losses:
         if record.delivery is not Delivery.STREAM:
             self._report(now, record, loss, out)
             return
-        trail = self._trail(now, record, loss)
+        trail = record.trail = self._trail(now, record, loss)
         begun = loss not in _WITHOUT_A_START and (record.started_at > 0.0 or record.unsure)
         if begun and task.loss_policy is not LossPolicy.REQUEUE:
             self._report(now, record, loss, out)

@@ -168,13 +168,10 @@ class WaitingTasks:
         alike = self.reach.among(lane.group.index).alike
         offset: float | None = None
         debt = level
-        empty = 0
+        known = len(alike)
         for other in tenant.lanes:
-            if other is lane:
-                continue
-            if not other.tasks:
-                empty += 1
-            if other.group.index >= len(alike) or not alike[other.group.index]:
+            at = other.group.index
+            if at >= known or not alike[at] or other is lane:
                 continue
             if other.tasks:
                 offset = other.offset if offset is None else max(offset, other.offset)
@@ -187,10 +184,12 @@ class WaitingTasks:
                 self.tenants.begins_anew(tenant)
             offset = rank - tenant.used
         lane.offset = offset
-        if empty > len(tenant.lanes) - empty + _SPARE_LANES:
-            for other in [other for other in tenant.lanes if not other.tasks and other is not lane]:
-                del tenant.lanes[other]
-                other.group.forget(other)
+        if len(tenant.lanes) > _SPARE_LANES:
+            empty = [other for other in tenant.lanes if not other.tasks and other is not lane]
+            if 2 * len(empty) > len(tenant.lanes) + _SPARE_LANES:
+                for other in empty:
+                    del tenant.lanes[other]
+                    other.group.forget(other)
         tenant.lanes[lane] = None
 
     def remove(self, waiter: Waiter) -> None:

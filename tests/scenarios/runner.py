@@ -34,6 +34,7 @@ from scheduler_server.assignment.effects import (
     HandOver,
     Moved,
     OutcomeReply,
+    ProbeSent,
     Published,
     Queued,
     Recall,
@@ -327,7 +328,7 @@ def _sample(named: Words) -> Sample:
 
 def told(effect: Effect) -> str:
     """One effect in a line; empty for those that only journal what another one tells."""
-    if isinstance(effect, (Granted, HandOver, Welcomed, Acked, Recall, Goodbye, SessionRefused)):
+    if isinstance(effect, (Granted, HandOver, Welcomed, Acked, Recall, ProbeSent, Goodbye, SessionRefused)):
         return _sent(effect)
     if isinstance(effect, Published):
         event = effect.event
@@ -388,7 +389,7 @@ def _no(refusal: Refusal) -> str:
     return f"{refusal.reason}: {refusal.message}{counts and f' [{counts[2:]}]'}{retry}"
 
 
-def _sent(effect: Granted | HandOver | Welcomed | Acked | Recall | Goodbye | SessionRefused) -> str:
+def _sent(effect: Granted | HandOver | Welcomed | Acked | Recall | ProbeSent | Goodbye | SessionRefused) -> str:
     if isinstance(effect, Granted):
         return ""
     to = f"to session {effect.session}: "
@@ -398,6 +399,8 @@ def _sent(effect: Granted | HandOver | Welcomed | Acked | Recall | Goodbye | Ses
         return (
             f"{to}run {effect.task.task_id} as {effect.decision.lease_id}, acknowledge within {effect.ack_within_s:g} s"
         )
+    if isinstance(effect, ProbeSent):
+        return f"to session {effect.session}: probe {effect.nonce}"
     if isinstance(effect, Recall):
         return f"{to}stop {effect.lease_id}"
     if isinstance(effect, Goodbye):

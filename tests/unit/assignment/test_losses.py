@@ -1,8 +1,10 @@
 """Leases whose workers do not end them: what is placed again, what is reported, what is set aside."""
 
+from typing import Any
+
 import pytest
 
-from scheduler_server.assignment.effects import CancelReply, HandOver, Queued, Reply
+from scheduler_server.assignment.effects import CancelReply, HandOver, Published, Queued, Reply, Resolved
 from scheduler_server.assignment.events import Cancel, Heartbeat, Submit
 from scheduler_server.assignment.settings import AssignmentSettings, CoreSettings
 from scheduler_server.model.fleet_event import FleetEventKind
@@ -15,14 +17,14 @@ from tests.unit.assignment.rig import Rig, make_sample
 STREAM = Delivery.STREAM
 
 
-def worker(rig: Rig, name: str, boot: str = "boot", connection: int = 1, slots: int = 1, **sample: object) -> None:
+def worker(rig: Rig, name: str, boot: str = "boot", connection: int = 1, slots: int = 1, **sample: Any) -> None:
     """A worker that takes tasks from its stream."""
     registration = Registration(slots=slots, accepts_tasks=True, reports_outcomes=True)
     sample.setdefault("running", ())
     rig.connect(name, registration=registration, epoch=(boot, connection), sample=make_sample(**sample))
 
 
-def tell(rig: Rig, name: str, lease: str, *kinds: ReportKind, running: tuple[str, ...] = (), **more: object) -> None:
+def tell(rig: Rig, name: str, lease: str, *kinds: ReportKind, running: tuple[str, ...] = (), **more: Any) -> None:
     """A heartbeat with reports about a lease."""
     reports = tuple(LeaseReport(lease, kind) for kind in kinds)
     listed = tuple(RunningLease(each, 1.0) for each in running)
@@ -43,7 +45,7 @@ def state_of(rig: Rig, task_id: str = "t1") -> TaskState:
     return rig.core.ledger.tasks["", task_id].state
 
 
-def begun(rig: Rig, name: str = "w1", **of_task: object) -> str:
+def begun(rig: Rig, name: str = "w1", **of_task: Any) -> str:
     """A task handed to a worker that has begun it; its lease."""
     lease = rig.place("t1", delivery=STREAM, **of_task).lease_id
     tell(rig, name, lease, ReportKind.ACKNOWLEDGED, ReportKind.STARTED, running=(lease,))
@@ -149,8 +151,10 @@ def test_a_call_that_joined_a_declined_task_is_answered_when_its_time_with_the_d
     rig.give(Submit(task, STREAM, wait_s=60.0, ticket=7))
     assert rig.one(Reply).state is TaskState.WAITING
     told = rig.tick_for(31)
-    (resolved,) = [effect for effect in told if type(effect).__name__ == "Resolved"]
-    assert (resolved.ticket, resolved.reply.decision.task.attempt) == (7, 2)
+    (resolved,) = [effect for effect in told if isinstance(effect, Resolved)]
+    assert resolved.ticket == 7
+    assert resolved.reply.decision is not None
+    assert resolved.reply.decision.task.attempt == 2
 
 
 # ---------------------------------------------------------------------- begun
@@ -194,7 +198,7 @@ def test_a_worker_silent_for_lost_after_is_lost_and_not_before() -> None:
     assert state_of(rig) is TaskState.STARTED
     told = rig.tick_for(1.2)
     assert state_of(rig) is TaskState.WAITING
-    assert any(effect.event.kind is FleetEventKind.WORKER_LOST for effect in told if hasattr(effect, "event"))
+    assert any(effect.event.kind is FleetEventKind.WORKER_LOST for effect in told if isinstance(effect, Published))
     assert "w1" in rig.core.fleet.records, "lost is not removed"
 
 

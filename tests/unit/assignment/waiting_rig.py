@@ -7,6 +7,8 @@ what they registered with, what they hold, when they were heard.
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from scheduler_server.assignment.effects import (
     CancelReply,
     Effect,
@@ -144,6 +146,8 @@ class WaitingRig(Rig):
                 self._gone(effect.ended.task)
             elif isinstance(effect, Resolved):
                 self._resolved(effect)
+            elif isinstance(effect, Queued) and effect.waiter.event.task.attempt > 1:
+                self._put_back(effect.waiter)
         if isinstance(event, Submit):
             self._submitted(event, next(effect for effect in out if isinstance(effect, Reply)))
         elif isinstance(event, Abandon):
@@ -171,6 +175,22 @@ class WaitingRig(Rig):
             assert task_id not in self.placed
             self.placed.append(task_id)
             del self.waits[task_id]
+
+    def _put_back(self, waiter: Waiter) -> None:
+        """The core places a task again whose lease was lost: it waits since it first came."""
+        event = waiter.event
+        if event.task.task_id in self.waits:
+            return  # a call has joined it, and this is the promise that it made
+        self._numbers += 1
+        before = self.core.ledger.tasks["", event.task.task_id]
+        assert before.requeued
+        came = max(before.submitted_wall, event.task.not_before or 0.0)
+        assert waiter.since == pytest.approx(self.t - (self.now.wall - came))
+        if event.task.task_id in self.placed:  # not every task waited before it was placed
+            self.placed.remove(event.task.task_id)
+        self.waits[event.task.task_id] = Waits(
+            event.task, event.delivery is Delivery.STREAM, self._numbers, waiter.since, waiter.p50_s, True, due=True
+        )
 
     def _gone(self, task: Task) -> None:
         if self.waits.pop(task.task_id, None) is not None:
