@@ -5,6 +5,7 @@ The map of the house. Each folder answers one question; its `__init__.py` is the
     app.py        the one place that constructs and connects the parts; __main__.py starts it
     config        settings by flags, environment, file and default, every fault at once
     rpc/          the wire: the only server code that knows grpc and protobuf
+    dispatch/     tasks in and out by streams: Redis consumer, hand-over, dead letters
     storage/      what survives: the journal, snapshots, the state folder
     telemetry/    what is measured and logged
     simulation/   what would have happened? histories, and predictors replayed over them

@@ -1,4 +1,4 @@
-"""The command line: `scheduler-server serve | demo | backtest | health | settings | version`."""
+"""The command line: `scheduler-server serve | demo | enqueue | backtest | health | settings | version`."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ A gRPC task scheduler: which worker should run this task, when will it start, an
 commands:
   serve      run the server (serve --help lists every setting, serve --print-config what is in effect)
   demo       a server, six worker processes and a queue of real tasks, for half a minute
+  enqueue    put tasks into the Redis stream that servers take them from
   backtest   replay a history of tasks through the predictors: how well would each have done?
   health     ask a running server whether it serves; exit code 0 if so (for probes)
   settings   the table of all settings, in Markdown
@@ -28,6 +29,12 @@ def _demo(argv: Sequence[str]) -> int:
     from scheduler_server.demo.main import main as demo
 
     return demo(argv)
+
+
+def _enqueue(argv: Sequence[str]) -> int:
+    from scheduler_server.cli.enqueue import main as enqueue
+
+    return enqueue(argv)
 
 
 def _backtest(argv: Sequence[str]) -> int:
@@ -61,6 +68,7 @@ def _version(_argv: Sequence[str]) -> int:
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "serve": _serve,
     "demo": _demo,
+    "enqueue": _enqueue,
     "backtest": _backtest,
     "health": _health,
     "settings": _settings,

@@ -20,10 +20,15 @@ from scheduler_server.assignment.queue_settings import OBJECTIVES
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
 from scheduler_server.assignment.waiting import Waiter
+from scheduler_server.dispatch import outbox
+from scheduler_server.dispatch.consumer import consumer_name
+from scheduler_server.dispatch.dispatcher import Dispatcher
+from scheduler_server.dispatch.outbox import Settled, settled_of
 from scheduler_server.model.clock import Now
 from scheduler_server.predictor.strategies import PREDICTORS
 from scheduler_server.rpc.admin import AdminCalls
 from scheduler_server.rpc.collector import nothing_goes
+from scheduler_server.rpc.entry import Entries
 from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
 from scheduler_server.rpc.measured import sources
 from scheduler_server.rpc.schedule import ScheduleCalls
@@ -107,6 +112,7 @@ class App:
         self._writer: JournalWriter | None = None
         self._snapshots: SnapshotKeeper | None = None
         self._metrics: MetricsServer | None = None
+        self._settled: list[Settled] = []  # what Redis had not heard of when the last run ended
         self._unlearned = self._predictor_records(_RECORDS_OF_NOTHING)
         self.shell: Shell
         self.calls: ScheduleCalls
@@ -134,6 +140,7 @@ class App:
             self.shell = Shell(self.core, journal, self._now)
             self.calls = ScheduleCalls(self.shell)
             self.streams = WorkerStreams(self.shell)
+            self.stores.tasks = self._dispatcher(path)
             self.admin = AdminCalls(self.shell, self.calls, self.streams, self.stores, self.settings)
             await self._open_metrics()
             server = make_server(self.settings.server)
@@ -151,6 +158,8 @@ class App:
             await self._health.set(service, SERVING)
         if self._snapshots is not None:
             self._snapshots.start()
+        if self.stores.tasks is not None:
+            self.stores.tasks.start()
         _LOG.info("serving on %s as incarnation %s", self.address, self.core.incarnation)
 
     def _bind(self, server: "grpc.aio.Server") -> str:
@@ -233,8 +242,9 @@ class App:
         """
         now = self._now()
         for restore, entries in (
-            (restore_lease, [entry for entry in restored if entry.kind != WAITING]),
+            (restore_lease, [entry for entry in restored if entry.kind not in {WAITING, outbox.KIND}]),
             (restore_waiting, [entry for entry in restored if entry.kind == WAITING]),
+            (self._restore_settled, [entry for entry in restored if entry.kind == outbox.KIND]),
         ):
             for entry in entries:
                 try:
@@ -243,6 +253,17 @@ class App:
                     self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
         placed = {waiting_id(record.task) for record in self.core.ledger.tasks.values()}
         return [entry for entry in restored if entry.kind == WAITING and entry.id in placed]
+
+    def _restore_settled(self, _core: Scheduler, _now: Now, kept: bytes) -> None:
+        self._settled.append(settled_of(kept))
+
+    def _dispatcher(self, path: Path | None) -> Dispatcher | None:
+        settings = self.settings.dispatch
+        if not settings.url:
+            return None
+        name = consumer_name(settings.consumer, path)
+        # Its random numbers spread retries.
+        return Dispatcher(self.shell, Entries(), settings, name, restored=self._settled, random=random.Random())  # noqa: S311
 
     # ------------------------------------------------------------------ what was learned
 
@@ -296,6 +317,8 @@ class App:
             await self._health.set(service, NOT_SERVING)
         self._health.drain()
         self.admin.drain()
+        if self.stores.tasks is not None:
+            self.stores.tasks.stop_reading()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):  # after the goodbyes there is no worker left to place on
                 await self.calls.batches_done()
@@ -303,6 +326,8 @@ class App:
         self.shell.handle(Shutdown())
         if self._server is not None:
             await self._server.stop(grace)
+        if self.stores.tasks is not None:
+            await self.stores.tasks.close(_LAST_FLUSH_S)
         self.shell.stop()
         await self._close_stores()
         _LOG.info("stopped")
@@ -318,5 +343,7 @@ class App:
             self._folder.close()
 
 
-def _to_bytes(kept: TaskRecord | Waiter) -> bytes:
+def _to_bytes(kept: TaskRecord | Waiter | Settled) -> bytes:
+    if isinstance(kept, Settled):
+        return kept.to_bytes()
     return waiting_to_bytes(kept) if isinstance(kept, Waiter) else lease_to_bytes(kept)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scheduler_server.assignment.queue_settings import QueueSettings
 from scheduler_server.assignment.settings import AssignmentSettings, CoreSettings
+from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.fallback.settings import FallbackSettings
 from scheduler_server.model.setting import setting
 from scheduler_server.predictor.settings import PredictorSettings
@@ -105,6 +106,7 @@ class Settings:
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     fallback: FallbackSettings = field(default_factory=FallbackSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    dispatch: DispatchSettings = field(default_factory=DispatchSettings)
 
     def core(self) -> CoreSettings:
         """The core's part."""

@@ -12,7 +12,8 @@
 `AsyncSchedulerClient` has the same methods to await. Both make what `call` describes, over the channel that
 `channel` describes (published retry policy, deadlines, keepalive); `errors` is the one tree of what can be
 wrong. What has no method here is reached through the raw stubs `schedule` and `admin`, best by way of `call`,
-which adds deadline, metadata and error types.
+which adds deadline, metadata and error types. A service that calls nobody puts its tasks into a Redis stream instead:
+`TaskStream`.
 
 Imports grpc, protobuf, google.rpc, grpc_status, scheduler_api and the standard library, nothing of the
 server: this folder lives in other people's programs.
@@ -55,6 +56,7 @@ from scheduler_server.client.errors import (
 from scheduler_server.client.outcome import Outcome, OutcomeReport
 from scheduler_server.client.placement import Placement, Term, Waiting
 from scheduler_server.client.status import Cancellation, TaskStatus
+from scheduler_server.client.stream import AsyncTaskStream, TaskStream
 from scheduler_server.client.sync import SchedulerClient
 from scheduler_server.client.task import Task
 from scheduler_server.client.watching import AsyncTaskWatch, TaskChange, TaskWatch
@@ -66,6 +68,7 @@ __all__ = [
     "SERVICE_CONFIG",
     "AccessDenied",
     "AsyncSchedulerClient",
+    "AsyncTaskStream",
     "AsyncTaskWatch",
     "AttemptLost",
     "BlockingReason",
@@ -101,6 +104,7 @@ __all__ = [
     "TaskFinished",
     "TaskState",
     "TaskStatus",
+    "TaskStream",
     "TaskUnknown",
     "TaskWatch",
     "Term",

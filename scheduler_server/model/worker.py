@@ -40,8 +40,8 @@ class Epoch(NamedTuple):
 class Registration(NamedTuple):
     """Who a worker is and what it can do. Sequences are sorted and without doubles.
 
-    `slots` and `prefetch` are None where the worker leaves them to the server's default; `explicit` is False for a worker that only sends
-    heartbeats.
+    `slots` and `prefetch` are None where the worker leaves them to the server's default; `explicit` is False for a
+    worker that only sends heartbeats.
     """
 
     node: str = ""

@@ -14,14 +14,17 @@ effects of the core are turned into messages, journal entries and watched events
     schedule.py   ScheduleService: the unary calls
                   task_watch.py what happens to tasks
     streams.py    ScheduleService.Schedule: one session per worker stream
+    entry.py      entries of task streams to events, and tasks to entries: the same checks in another envelope
     admin.py      AdminService: what operators ask
                   status.py the whole, worker_view.py and worker_query.py workers, paging.py scans and pages,
-                  queue_view.py what waits, accuracy.py how good predictions were, watch.py events
+                  queue_view.py what waits, accuracy.py how good predictions were, watch.py events,
+                  dead_letters.py what was set aside
     following.py  what WatchTasks and WatchEvents have in common: a ring, and readers of it
-    stores.py     how journal and snapshots are, for the status; measured.py the same and more, for the metrics
+    stores.py     how journal, snapshots and task streams are, for the status; measured.py the same and more, for
+                  the metrics
     collector.py  Python's garbage collector, kept off the path
     health.py     grpc.health.v1 with List; reflection.py: v1 and v1alpha
     server.py     the grpc.aio server with its options and all of the above
 
-May import: everything below it (storage, telemetry, assignment, ...), grpc, protobuf, scheduler_api.
+May import: everything below it (dispatch, storage, telemetry, assignment, ...), grpc, protobuf, scheduler_api.
 """

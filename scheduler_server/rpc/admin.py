@@ -19,6 +19,7 @@ from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.rpc import accuracy, checks, encode, paging, queue_view, status, worker_view
 from scheduler_server.rpc.checks import Checker
+from scheduler_server.rpc.dead_letters import DeadLetterCalls
 from scheduler_server.rpc.errors import NotSupported, Refused
 from scheduler_server.rpc.paging import Turn
 from scheduler_server.rpc.schedule import ScheduleCalls
@@ -53,7 +54,8 @@ class AdminCalls:
         self._profile: str = settings.profile
         self._watchers = EventWatchers(shell)
         self.version = _version()  # of the software
-        self._features = _features(calls, streams, self)
+        self.others = (DeadLetterCalls(stores, shell.core.incarnation, self.refuse_when_draining),)
+        self._features = _features(calls, streams, self, *self.others)
         self.draining = False
 
     def drain(self) -> None:
@@ -214,7 +216,7 @@ class AdminCalls:
         checker = Checker()
         checker.text("reason", request.reason, limit=checks.MAX_DETAIL)
         record = await self._record(request.worker_id, checker)
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         # No await from here on: a lease granted in between would be lost without `force`.
         if record.leases and not request.force:
             about = (("worker_id", record.worker_id), ("leases", str(len(record.leases))))
@@ -250,7 +252,7 @@ class AdminCalls:
 
     async def WatchEvents(self, request: admin_service_pb2.WatchEventsRequest, context: Any) -> None:
         """Stream events."""
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         self._look()
         await self._watchers.watch(request, context)
 
@@ -261,7 +263,7 @@ class AdminCalls:
         checker = Checker()
         checker.text("reason", request.reason, limit=checks.MAX_DETAIL)
         checker.done()
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         keeper = self._stores.snapshots
         if keeper is None:
             message = "no snapshot store is configured: storage.snapshot_url and storage.state_folder are empty"
@@ -290,7 +292,8 @@ class AdminCalls:
         self._shell.handle(Tick())
         return self._shell.now()
 
-    def _refuse_when_draining(self) -> None:
+    def refuse_when_draining(self) -> None:
+        """Nothing is changed any more by a server that goes down."""
         if self.draining:
             raise Refused(Refusal(Reason.SERVER_DRAINING, "the server is going down; nothing was done"))
 

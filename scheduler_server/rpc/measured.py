@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from scheduler_api.v1 import admin_service_pb2
+from scheduler_server.dispatch.dispatcher import Dispatcher
 from scheduler_server.rpc import status
 from scheduler_server.rpc.admin import AdminCalls
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.shell import Shell
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
-from scheduler_server.telemetry.sources import Sources, StoreFigures
+from scheduler_server.telemetry.sources import DispatchFigures, Sources, StoreFigures
 
 
 def sources(shell: Shell, calls: ScheduleCalls, streams: WorkerStreams, admin: AdminCalls, stores: Stores) -> Sources:
@@ -26,6 +27,19 @@ def sources(shell: Shell, calls: ScheduleCalls, streams: WorkerStreams, admin: A
         streams=open_streams,
         overflows=lambda: streams.overflowed,
         stores=lambda: store_figures(stores),
+        dispatch=lambda: None if stores.tasks is None else dispatch_figures(stores.tasks),
+    )
+
+
+def dispatch_figures(dispatcher: Dispatcher) -> DispatchFigures:
+    """How the task streams are."""
+    return DispatchFigures(
+        met={each.value: count for each, count in dispatcher.intake.met.items()},
+        dead={each.name.lower(): count for each, count in dispatcher.intake.dead.items()},
+        held=len(dispatcher.holdings),
+        unread=dispatcher.lag,
+        unheard=dispatcher.channel.unheard if dispatcher.channel is not None else 0,
+        unpublished=dispatcher.outbox.dropped,
     )
 
 

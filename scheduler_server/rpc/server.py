@@ -73,7 +73,7 @@ def make_server(settings: ServerSettings) -> "grpc.aio.Server":
 
 def add_services(server: "grpc.aio.Server", schedule: Any, streams: Any, admin: Any, health: Health) -> None:
     """Register every method of the contract; what this version does not have answers UNIMPLEMENTED with a reason."""
-    parts = {SCHEDULE: (schedule, streams), ADMIN: (admin,)}
+    parts = {SCHEDULE: (schedule, streams), ADMIN: (admin, *admin.others)}
     for service in DESCRIPTORS:
         handlers = {method.name: _handler(method, parts[service.full_name]) for method in service.methods}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))

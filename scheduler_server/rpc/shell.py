@@ -81,8 +81,8 @@ class Sessions(Protocol):
 class Keeper(Protocol):
     """Who may keep a task back between its lease and its hand-over."""
 
-    def keeps(self, record: TaskRecord, effect: effects.HandOver) -> bool:
-        """Is it to wait? Then `Shell.complete` is called for it later, or its lease is ended."""
+    def keeps(self, record: TaskRecord) -> bool:
+        """Is it to wait? Then `Shell.complete` is called for it later, also where its lease has ended by then."""
 
 
 _SLEPT_S = 5.0
@@ -262,8 +262,14 @@ class Shell:
         task anew, so whoever had been told would do it a second time.
         """
         self._promised = False
+        if self.keeper is not None and record.held and self.keeper.keeps(record):
+            self._unsure[record.lease_id] = (0, None)  # not bound yet: `complete` does, or its end
+            return
+        self._write_down(record, None)
+
+    def _write_down(self, record: TaskRecord, effect: effects.HandOver | None) -> None:
         sequence = self.journal.put(LEASE, record.lease_id, record, always=True)
-        self._unsure[record.lease_id] = (sequence, None)
+        self._unsure[record.lease_id] = (sequence, effect)
         for changes in self.changes:
             changes.hold()
             changes.of_lease(record)
@@ -273,22 +279,20 @@ class Shell:
         _, held = self._unsure.pop(record.lease_id)
         for changes in self.changes:
             changes.release()
-        if held is None or not record.live or record.offered_on != held.session:
-            return  # it was cancelled, or its worker is gone
-        if self.keeper is None or not self.keeper.keeps(record, held):
-            self._send(held)
+        if held is not None and record.live and record.offered_on == held.session:
+            self._send(held)  # otherwise it was cancelled, or its worker is gone
 
-    def complete(self, record: TaskRecord, task: Task, effect: effects.HandOver) -> None:
-        """Hand over what the keeper kept back, with its task as it is now, once that is on disk."""
+    def complete(self, record: TaskRecord, task: Task) -> None:
+        """What the keeper kept back is bound and handed over, with its task as it is now; unless it has ended."""
+        _, held = self._unsure.pop(record.lease_id, (0, None))
+        if not record.live:
+            return
         record.task = task
-        sequence = self.journal.put(LEASE, record.lease_id, record, always=True)
-        self.durable.after(sequence, lambda: self._send_kept(record, effect._replace(task=task)), self._loop)
-
-    def _send_kept(self, record: TaskRecord, effect: effects.HandOver) -> None:
         worker = record.worker
-        if record.live and worker is not None and worker.session == effect.session:
-            record.offered_on = effect.session
-            self._send(effect)
+        if held is not None and worker is not None and worker.session == held.session:
+            held = held._replace(task=task)
+            record.offered_on = held.session
+        self._write_down(record, held)
 
     async def sure(self, lease_id: str) -> None:
         """Wait until a lease may be told of."""

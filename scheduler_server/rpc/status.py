@@ -12,7 +12,7 @@ from scheduler_server.model.decision import Rejection
 from scheduler_server.model.worker import Accounting, Health
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.rpc import encode
-from scheduler_server.rpc.stores import JOURNAL, SNAPSHOT, Stores
+from scheduler_server.rpc.stores import JOURNAL, SNAPSHOT, TASKS, Stores
 from scheduler_server.scorer.settings import ScorerSettings
 
 MOST_TYPE_BREAKERS = 100
@@ -36,6 +36,9 @@ _LEASES_DROPPED = (
 )
 _LESSONS_AT_RISK = (
     "nothing now; after a restart predictions and worker records start from the last snapshot that worked"
+)
+_TASKS_STAY = (
+    "tasks of the streams stay in Redis until it can be asked; those that were read go on, and Assign is as ever"
 )
 _ALL_FALL_BACK = "every task is placed in turn (round_robin), without prediction or score"
 _TYPE_FALLS_BACK = "tasks of this type are placed in turn (round_robin), without prediction or score"
@@ -86,11 +89,16 @@ def stores(response: admin_service_pb2.GetStatusResponse, kept: Stores) -> None:
     if kept.journal is not None:
         _journal(response.stores.add(), kept)
     _snapshot(response.stores.add(), kept)
+    _tasks(response.stores.add(), kept)
     for status in response.stores:
         if status.state in (_DEGRADED, _UNAVAILABLE):
             part = response.degraded.add(name=f"store.{status.name}")
             part.detail = status.last_error or _why_degraded(status, kept)
             part.consequence = _LESSONS_AT_RISK
+            if status.name == TASKS and kept.tasks is not None:
+                part.consequence = _TASKS_STAY
+                if kept.tasks.link.failed_since is not None:
+                    encode.set_instant(part.since, kept.tasks.link.failed_since)
             if status.name == JOURNAL:
                 part.consequence = _LEASES_AT_RISK if status.state == _UNAVAILABLE else _LEASES_DROPPED
 
@@ -137,9 +145,32 @@ def _snapshot(status: admin_service_pb2.StoreStatus, kept: Stores) -> None:
         encode.set_span(status.age, age_s)
 
 
+def _tasks(status: admin_service_pb2.StoreStatus, kept: Stores) -> None:
+    status.name = TASKS
+    dispatcher = kept.tasks
+    if dispatcher is None:
+        status.state = _DISABLED
+        return
+    link, outbox = dispatcher.link, dispatcher.outbox
+    status.backend = "redis"
+    status.location = f"{link.location} {', '.join(dispatcher.settings.streams)}"
+    status.state = _OK if link.works and not outbox.dropped else _DEGRADED if link.works else _UNAVAILABLE
+    status.consecutive_failures = link.failures
+    status.last_error = link.last_error
+    status.pending = len(outbox)
+    status.dropped = outbox.dropped
+    status.written = dispatcher.acknowledged
+    status.records = len(dispatcher.holdings) + (dispatcher.lag or 0)
+    status.warnings.extend(link.warnings)
+    if link.last_success_at is not None:
+        encode.set_instant(status.last_success_at, link.last_success_at)
+
+
 def _why_degraded(status: admin_service_pb2.StoreStatus, kept: Stores) -> str:
     if status.name == SNAPSHOT and kept.snapshots is not None:
         return "; ".join(filter(None, (kept.snapshots.overdue(), kept.snapshots.rival)))
+    if status.name == TASKS:
+        return f"{status.dropped} decisions or outcomes were not published" if status.dropped else "not reached yet"
     return f"{status.dropped} entries were dropped since the start"
 
 

@@ -3,17 +3,18 @@
 import logging
 from typing import Any
 
+from scheduler_server.dispatch.dispatcher import Dispatcher
 from scheduler_server.storage.snapshot_keeper import SnapshotKeeper
 
 _LOG = logging.getLogger(__name__)
 
 _MOST_WARNINGS = 100
 
-SNAPSHOT, JOURNAL = "snapshot", "journal"
+SNAPSHOT, JOURNAL, TASKS = "snapshot", "journal", "tasks"
 
 
 class Stores:
-    """Journal and snapshots, as the status tells them. Filled by `app`."""
+    """Journal, snapshots and task streams, as the status tells them. Filled by `app`."""
 
     def __init__(self) -> None:
         self.journal: Any = None  # a JournalWriter, or what stands in for it
@@ -21,6 +22,7 @@ class Stores:
         self.journal_location = ""
         self.snapshots: SnapshotKeeper | None = None  # None where nothing survives
         self.journal_warnings: list[str] = []
+        self.tasks: Dispatcher | None = None  # None where tasks come by Assign only
 
     def warn(self, message: str) -> None:
         """Log a warning about the journal and keep it for the status."""

@@ -17,6 +17,8 @@ _HELP = {
     Rejection.NO_FREE_SLOT: "all its slots are taken; the next outcome, or a sample with a smaller queue, frees one",
     Rejection.CORDONED: "an operator keeps tasks off it; uncordon it",
     Rejection.DRAINING: "it drains; it takes tasks again when its heartbeats no longer ask for that",
+    Rejection.NOT_RECEIVING: "it beats, and sends no probe back: what is sent to it does not arrive, or it hangs",
+    Rejection.OUTBOUND_FULL: "it has not acknowledged the tasks that it was handed; it takes more once it has",
     Rejection.HEALTH_SCORE: "its last heartbeat is too old for the scorer in force; the next one lets it in again",
 }
 
@@ -72,11 +74,21 @@ def fill(message: Any, record: WorkerRecord, now: Now, wait_s: float, outbound: 
     if record.status is not Rejection.CANDIDATE:
         message.rejection = record.status.value
         message.rejection_detail = _HELP.get(record.status, record.status.name.lower())
+    message.health_score = record.health_score
+    _fill_stream(message, record, outbound)
+
+
+def _fill_stream(message: Any, record: WorkerRecord, outbound: int) -> None:
+    """What goes over its stream, and how well."""
     message.heartbeats = record.heartbeats
     message.dropped_heartbeats = record.dropped
-    message.accepts_tasks = registration.accepts_tasks
+    message.accepts_tasks = record.registration.accepts_tasks
+    message.prefetch = record.prefetch
+    message.staged = max(0, len(record.leases) - record.slots) if record.prefetch else 0
+    message.ledger_repairs = record.repairs
+    if record.probed_wall:
+        encode.set_instant(message.last_probe_at, record.probed_wall)
     message.outbound_queue = outbound
-    message.health_score = record.health_score
 
 
 def fill_lease(message: Any, record: TaskRecord, now: Now, rest: Remaining) -> None:

@@ -1,6 +1,7 @@
 """What a failure of Redis means for whoever runs the server: one line, without secrets."""
 
 import ssl
+from collections.abc import Iterable, Mapping
 
 from redis import exceptions
 from redis.sentinel import MasterNotFoundError
@@ -35,19 +36,22 @@ _BY_CLASS = (
 """redis-py takes the code off where it has a class for it."""
 
 
-def explain(error: BaseException, address: RedisAddress, timeout_s: float) -> str:
-    """The reason, as the end of a sentence that names the server."""
+def explain(
+    error: BaseException, address: RedisAddress, timeout_s: float, own: Mapping[str, str] | None = None
+) -> str:
+    """The reason, as the end of a sentence that names the server. `own` says by code what it means to the caller."""
     text = _plain(str(error))
-    code = _code(error, text, with_password=bool(address.password))
-    return _BY_CODE[code] if code else _unreached(error, _cause(error), timeout_s) or f"{type(error).__name__}: {text}"
+    meanings = {**_BY_CODE, **(own or {})}
+    code = _code(error, text, meanings, with_password=bool(address.password))
+    return meanings[code] if code else _unreached(error, _cause(error), timeout_s) or f"{type(error).__name__}: {text}"
 
 
-def _code(error: BaseException, text: str, *, with_password: bool) -> str:
+def _code(error: BaseException, text: str, codes: Iterable[str], *, with_password: bool) -> str:
     """The code of Redis' answer, "" where it gave none, or none that is known here."""
     for kind, code in _BY_CLASS:
         if isinstance(error, kind):
             return code
-    for code in _BY_CODE:  # of a command inside of a script it stands further in
+    for code in codes:  # of a command inside of a script it stands further in
         if text.startswith(f"{code} ") or f" -{code} " in text or f": {code} " in text:
             return code
     if isinstance(error, exceptions.AuthenticationError):

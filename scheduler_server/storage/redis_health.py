@@ -5,7 +5,7 @@ from typing import Any
 
 from scheduler_server.storage.redis_connect import FAILURES
 
-_OLDEST = (6, 2)
+OLDEST = (6, 2)
 
 
 def cautions(client: Any, location: str) -> Iterator[str]:
@@ -13,10 +13,10 @@ def cautions(client: Any, location: str) -> Iterator[str]:
 
     Says nothing where the user may not ask (INFO, CONFIG GET), as with many hosted ones.
     """
-    found = _info(client)
+    found = info(client)
     version = str(found.get("redis_version", ""))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers and numbers < _OLDEST:
+    if numbers and numbers < OLDEST:
         yield f"snapshot {location}: Redis {version} is older than 6.2, the oldest that is tested"
     policy = str(found.get("maxmemory_policy", ""))
     if policy.startswith("allkeys"):
@@ -25,7 +25,8 @@ def cautions(client: Any, location: str) -> Iterator[str]:
         yield f"snapshot {location}: appendonly is no and save is empty: a restart of Redis loses the snapshot"
 
 
-def _info(client: Any) -> dict[str, Any]:
+def info(client: Any) -> dict[str, Any]:
+    """What INFO says, of one node where there are several; nothing where the user may not ask."""
     try:
         answer = client.info()
     except FAILURES:

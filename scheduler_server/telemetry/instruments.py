@@ -173,9 +173,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
         ),
     ),
     "Workers and slots": (
-        Instrument(
-            "scheduler.workers.lost", _COUNTER, "{worker}", "workers lost with leases: silent for too long"
-        ),
+        Instrument("scheduler.workers.lost", _COUNTER, "{worker}", "workers lost with leases: silent for too long"),
         Instrument("scheduler.probes", _COUNTER, "{probe}", "probes sent down the streams of workers that take tasks"),
         Instrument(
             "scheduler.probes.failed", _COUNTER, "{probe}", "of these, not sent back in time by a worker that beats"

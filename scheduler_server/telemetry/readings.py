@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import TypeAlias
 
+from scheduler_server.assignment.losses import Loss
 from scheduler_server.assignment.placement import SOURCES
 from scheduler_server.fallback.breaker import ALL, BreakerState
 from scheduler_server.model.decision import Cause
@@ -12,14 +13,16 @@ from scheduler_server.model.outcome import OutcomeStatus
 from scheduler_server.model.worker import Health
 from scheduler_server.telemetry.instruments import (
     BOUNDS,
+    DEAD_REASONS,
     DIRECTIONS,
+    ENTRIES_MET,
     MOMENTS,
     OTHER,
     PLACEMENT_REFUSALS,
     STORE_STATES,
     name_of,
 )
-from scheduler_server.telemetry.sources import Moment, StoreFigures
+from scheduler_server.telemetry.sources import DispatchFigures, Moment, StoreFigures
 
 Series: TypeAlias = tuple[float, tuple[str, ...]]
 """A value, and the values of the instrument's labels in the order of its row."""
@@ -114,6 +117,13 @@ def _outcomes(moment: Moment) -> Iterator[Series]:
         yield ended.get(status, 0), (name_of(status),)
 
 
+def _lost_leases(moment: Moment) -> Iterator[Series]:
+    losses = moment.core.losses
+    for then, counts in (("requeued", losses.requeued), ("reported", losses.reported)):
+        for why in Loss:
+            yield counts[why], (name_of(why), then)
+
+
 # ---------------------------------------------------------------------- waiting tasks
 
 
@@ -149,6 +159,25 @@ def _latest_drift(moment: Moment) -> Iterator[Series]:
     if drift is not None:
         for at, predicted_ms in zip(MOMENTS, (drift.before_ms, drift.after_ms), strict=True):
             yield predicted_ms / 1_000.0, (at,)
+
+
+# ---------------------------------------------------------------------- tasks by streams
+
+
+def _entries(moment: Moment) -> Iterator[Series]:
+    if moment.dispatch is not None:
+        for event in ENTRIES_MET:
+            yield moment.dispatch.met.get(event, 0), (event,)
+
+
+def _dead_letters(moment: Moment) -> Iterator[Series]:
+    if moment.dispatch is not None:
+        for reason in DEAD_REASONS:
+            yield moment.dispatch.dead.get(reason, 0), (reason,)
+
+
+def _of_dispatch(read: Callable[[DispatchFigures], float | None]) -> Reader:
+    return _one(lambda at: None if at.dispatch is None else read(at.dispatch))
 
 
 # ---------------------------------------------------------------------- stores
@@ -189,6 +218,9 @@ READERS: dict[str, Reader] = {
     "scheduler.breaker.open_types": _one(_open_types),
     "scheduler.scorer.failures": _one(lambda at: at.core.fleet.scorer_failures),
     "scheduler.workers": _workers,
+    "scheduler.workers.lost": _one(lambda at: at.core.departures.lost),
+    "scheduler.probes": _one(lambda at: at.core.probing.sent),
+    "scheduler.probes.failed": _one(lambda at: at.core.probing.failed),
     "scheduler.workers.available": _one(lambda at: at.core.fleet.candidates),
     "scheduler.workers.pools": _one(lambda at: len(at.core.fleet.pools)),
     "scheduler.slots": _one(lambda at: at.core.fleet.slots),
@@ -201,6 +233,10 @@ READERS: dict[str, Reader] = {
     "scheduler.leases": _one(lambda at: at.core.ledger.live),
     "scheduler.leases.orphaned": _one(_orphans),
     "scheduler.outcomes": _outcomes,
+    "scheduler.leases.lost": _lost_leases,
+    "scheduler.tasks.set_aside": _one(lambda at: at.core.losses.set_aside),
+    "scheduler.ledger.repairs": _one(lambda at: at.core.talk.repairs),
+    "scheduler.ledger.unknown": _one(lambda at: at.core.talk.unknown),
     "scheduler.tasks.remembered": _one(lambda at: at.core.ledger.remembered),
     "scheduler.prediction.judged": _one(lambda at: at.accuracy.sample_count),
     "scheduler.prediction.within_25_percent": _one(lambda at: at.accuracy.within_25_percent),
@@ -214,6 +250,12 @@ READERS: dict[str, Reader] = {
     "scheduler.prediction.drifts": _drifts,
     "scheduler.prediction.latest_drift": _latest_drift,
     "scheduler.prediction.learn_failures": _one(lambda at: at.core.outcomes.learn_failures),
+    "scheduler.dispatch.entries": _entries,
+    "scheduler.dispatch.dead_letters": _dead_letters,
+    "scheduler.dispatch.held": _of_dispatch(lambda found: found.held),
+    "scheduler.dispatch.unread": _of_dispatch(lambda found: found.unread),
+    "scheduler.dispatch.unheard": _of_dispatch(lambda found: found.unheard),
+    "scheduler.dispatch.unpublished": _of_dispatch(lambda found: found.unpublished),
     "scheduler.store.state": _store_states,
     "scheduler.store.written": _of_stores(lambda store: store.written),
     "scheduler.store.dropped": _of_stores(lambda store: store.dropped),

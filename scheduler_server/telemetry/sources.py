@@ -25,6 +25,24 @@ class StoreFigures(NamedTuple):
     size_bytes: int | None = None
 
 
+class DispatchFigures(NamedTuple):
+    """How the task streams are: entries by what was met, what was set aside by reason, and what is held now.
+
+    `unread` is None where Redis cannot tell.
+    """
+
+    met: Mapping[str, int]
+    dead: Mapping[str, int]
+    held: int
+    unread: int | None
+    unheard: int
+    unpublished: int
+
+
+def _no_streams() -> DispatchFigures | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Where figures come from. Everything here is for the event loop's thread, costs microseconds and changes nothing.
@@ -40,6 +58,7 @@ class Sources:
     streams: Callable[[], Mapping[str, int]]
     overflows: Callable[[], int]
     stores: Callable[[], Sequence[StoreFigures]]
+    dispatch: Callable[[], DispatchFigures | None] = _no_streams
 
 
 class Moment:
@@ -63,3 +82,8 @@ class Moment:
     def stores(self) -> Sequence[StoreFigures]:
         """How every store is."""
         return self.sources.stores()
+
+    @cached_property
+    def dispatch(self) -> DispatchFigures | None:
+        """How the task streams are; None where tasks come by Assign only."""
+        return self.sources.dispatch()

@@ -226,7 +226,7 @@ class Running:
     def forward(self, seconds: float) -> None:
         """Let time pass, as it does for a server that runs: a tick every second."""
         whole, rest = divmod(seconds, 1.0)
-        for step in [1.0] * int(whole) + [rest]:
+        for step in [rest] + [1.0] * int(whole):  # the last second is a whole one: it ends with a sweep
             self.clock.monotonic += step
             self.clock.wall += step
             self.app.shell.tick()

@@ -345,7 +345,7 @@ async def test_a_worker_that_does_not_read_does_not_hold_up_decisions(live: Runn
         assert session.outbound
         assert live.record("stalled").occupied == 50
         live.forward(5.1)  # none was acknowledged
-        assert await live.state("t0") == "LOST"
+        assert await live.state("t0") == "WAITING"
         assert not live.record("stalled").connected
         await live.still_places("after")
         stalled.call.cancel()

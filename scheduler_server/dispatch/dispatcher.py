@@ -1,0 +1,391 @@
+"""Starts and stops it, and the three loops: read, tell, look after."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from random import Random
+from typing import Any, TypeVar
+
+from scheduler_server.dispatch import Owner, Wire, letters
+from scheduler_server.dispatch.channel import Channel
+from scheduler_server.dispatch.entries import DeadLetter, DeadReason, Delivered, Source, raw_of
+from scheduler_server.dispatch.follower import Follower
+from scheduler_server.dispatch.gateway import Gateway, Names, StreamsError
+from scheduler_server.dispatch.holdings import Holdings
+from scheduler_server.dispatch.intake import Intake
+from scheduler_server.dispatch.link import Link
+from scheduler_server.dispatch.outbox import Outbox, Settled
+from scheduler_server.dispatch.ownership import Ownership
+from scheduler_server.dispatch.payloads import Keeper
+from scheduler_server.dispatch.settings import DispatchSettings
+from scheduler_server.dispatch.setup import prepare
+from scheduler_server.dispatch.writer import Writer
+from scheduler_server.storage.one_thread import OneThread
+from scheduler_server.storage.redis_url import parse
+
+_LOG = logging.getLogger(__name__)
+
+_SLICE_S = 0.001
+"""Taking entries in holds the loop for so long at a time."""
+
+_BLOCK_S = 1.0
+"""How long one question for new entries stays open. A server that stops waits for it at most."""
+
+_FULL_S = 0.02
+"""How soon it is looked again whether there is room."""
+
+_PARKED_S = 0.25
+"""How often entries that found no room are tried again."""
+
+_RESERVE = 0.1
+"""Share of the index that only the most urgent stream may fill: what comes there is in view when the rest is full."""
+
+_WITHDRAWN_AT_ONCE = 32
+"""Tasks that are left to Redis in one go: about a millisecond."""
+
+_CHECK_S = 300.0
+"""How often Redis' own settings are looked at again."""
+
+_FORGET_CONSUMER_S = 86_400.0
+
+T = TypeVar("T")
+
+
+class Dispatcher:
+    """All of it. For the loop's thread, but for what `_read_in` and `_ask_in` run."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        wire: Wire,
+        settings: DispatchSettings,
+        consumer: str,
+        *,
+        restored: Iterable[Settled] = (),
+        random: Random,
+    ) -> None:
+        address = parse(settings.url)
+        names = Names(settings.group, consumer)
+        self.settings = settings
+        self.consumer = consumer
+        self._owner = owner
+        self._reads = Gateway(address, names, settings.timeout_s, waits_s=_BLOCK_S)
+        self._asks = Gateway(address, names, settings.timeout_s)
+        self.link = Link(address.shown, wall=lambda: owner.now().wall, random=random)
+        self.holdings = Holdings()
+        self._wake = asyncio.Event()
+        self.outbox = Outbox(owner.journal, self._wake.set)
+        self.intake = Intake(owner, wire, self.holdings, self.outbox, settings, self.link.warn)
+        self.channel: Channel | None = None
+        if settings.hand_over == "publish":
+            self.channel = Channel(
+                owner, wire, settings.channel, self.intake, self.holdings, self.outbox, self._wake.set
+            )
+        self.ownership = Ownership(
+            owner, self._asks, self._ask_in, self.intake, self.holdings, self.outbox, settings, self.link.warn
+        )
+        self.keeper = Keeper(
+            owner,
+            wire,
+            self._asks,
+            self._ask_in,
+            self.intake,
+            self.holdings,
+            self.ownership,
+            wake=self._wake.set,
+            works=self._works,
+        )
+        self._writer = Writer(self._asks, wire, self.holdings, self.outbox, self.channel, settings)
+        self._follower = Follower(
+            self.intake,
+            self.holdings,
+            self.outbox,
+            settings,
+            max_workers_lost=owner.core.settings.assignment.max_workers_lost,
+            channel=self.channel,
+        )
+        for source in self.outbox.restore(restored):
+            self.holdings.learn(source)
+        owner.changes.append(self._follower)
+        owner.keeper = self.keeper
+        self._reader, self._asker = OneThread("streams-in"), OneThread("streams-out")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._ready = asyncio.Event()  # Redis answers: streams and groups are there
+        self._trouble = asyncio.Event()  # it does not
+        self.lag: int | None = None  # entries not read yet, where Redis can tell
+        self._parked_at = 0.0
+
+    def _works(self) -> bool:
+        return self._ready.is_set()
+
+    @property
+    def acknowledged(self) -> int:
+        """Entries that Redis has been told are done with."""
+        return self._writer.acknowledged
+
+    # ------------------------------------------------------------------ start and stop
+
+    def start(self) -> None:
+        """Begin. Redis need not be there."""
+        loop = asyncio.get_running_loop()
+        loops = (self._connect, self._read, self._tell, self._look_after)
+        self._tasks = [loop.create_task(self._again_and_again(each)) for each in loops]
+
+    def stop_reading(self) -> None:
+        """The server is going down: take nothing more in."""
+        self._stopping = True
+
+    async def close(self, within_s: float) -> None:
+        """Tell Redis what it is still to be told, in bounded time; the rest the journal has, or Redis itself."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError, StreamsError):
+            async with asyncio.timeout(within_s):
+                while self._ready.is_set() and len(self.outbox):
+                    await self._writer.send(self._writer.next(), self._ask_in)
+        for thread, gateway in ((self._reader, self._reads), (self._asker, self._asks)):
+            thread.submit(gateway.close)
+            thread.close()
+
+    # ------------------------------------------------------------------ dead letters, for operators
+
+    async def dead_letters(self, before: str) -> list[letters.Kept]:
+        """The next page of dead letters, newest first. Raises StreamsError, as the others do."""
+        return await self._ask_in(letters.page, self._asks, self.settings.dead_letters, before)
+
+    async def dead_letter(self, letter_id: str) -> letters.Kept | None:
+        """One of them."""
+        return await self._ask_in(letters.found, self._asks, self.settings.dead_letters, letter_id)
+
+    async def discard(self, letter_id: str) -> bool:
+        """Throw one away; False: it is not there."""
+        return await self._ask_in(letters.discarded, self._asks, self.settings.dead_letters, letter_id)
+
+    async def put_back(self, letter: letters.Kept, task: bytes) -> bool:
+        """Let its task come again, to the stream that it came from; False: it is not there any more."""
+        stream = letter.source.rpartition(" ")[0]
+        stream = stream if stream in self.settings.streams else self.settings.streams[0]
+        dead = self.settings.dead_letters
+        return await self._ask_in(letters.put_back, self._asks, dead, letter.letter_id, stream, task)
+
+    # ------------------------------------------------------------------ the two threads
+
+    async def _read_in(self, what: Callable[..., T], *arguments: Any) -> T:
+        return await self._reader.run(what, *arguments)
+
+    async def _ask_in(self, what: Callable[..., T], *arguments: Any) -> T:
+        return await self._asker.run(what, *arguments)
+
+    async def _again_and_again(self, what: Callable[[], Awaitable[None]]) -> None:
+        """A loop that ends by a fault of ours begins anew: tasks in Redis must not wait for a restart of the server."""
+        while not self._stopping:
+            try:
+                await what()
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the log gets all of it
+                _LOG.exception("dispatch: %s failed", what.__name__.strip("_"))
+                await asyncio.sleep(self.link.failed(error))
+
+    # ------------------------------------------------------------------ is Redis there?
+
+    async def _connect(self) -> None:
+        """Prepare the streams; and again whenever one of the loops has met trouble."""
+        while True:
+            try:
+                found = await self._ask_in(prepare, self._asks, self.settings)
+                await self.ownership.refresh()
+                self.lag = await self._ask_in(self._asks.lag, self.settings.streams)
+            except StreamsError as error:
+                await self._failed(error)
+                continue
+            self.link.well()
+            self.link.set_cautions(found)
+            self._trouble.clear()
+            self._ready.set()
+            self._wake.set()
+            await self._trouble.wait()
+
+    async def _failed(self, error: StreamsError) -> None:
+        delay_s = self.link.failed(error)
+        while True:
+            # Tasks whose payloads are in Redis cannot be handed over; what another server may take must not be.
+            stale = self.ownership.stale
+            left = [each for each in self.holdings.by_task.values() if stale or each.payload_left]
+            for at in range(0, len(left), _WITHDRAWN_AT_ONCE):
+                for holding in left[at : at + _WITHDRAWN_AT_ONCE]:
+                    self.ownership.withdraw(holding)
+                await asyncio.sleep(0)
+            if delay_s <= 0.0:
+                return
+            pause_s = delay_s if stale else min(delay_s, max(_FULL_S, self.ownership.stale_in_s))
+            delay_s -= pause_s
+            await asyncio.sleep(pause_s)
+
+    def _met(self, error: StreamsError) -> None:
+        """One of the loops has met trouble: `_connect` says when it is over."""
+        if self._ready.is_set():
+            self._ready.clear()
+            self.link.failed(error)
+            self.keeper.give_back()
+            self._trouble.set()
+
+    # ------------------------------------------------------------------ read
+
+    async def _read(self) -> None:
+        """The next entries are asked for while the last ones are taken in."""
+        asked: asyncio.Task[list[Delivered]] | None = None
+        try:
+            while not self._stopping:
+                await self._ready.wait()
+                try:
+                    asked = asked or asyncio.create_task(self._next(0))
+                    delivered = await asked
+                    asked = asyncio.create_task(self._next(len(delivered)))
+                    await self._take(delivered)
+                except StreamsError as error:
+                    asked = None
+                    self._met(error)
+        finally:
+            if asked is not None:
+                asked.cancel()
+
+    async def _next(self, coming: int) -> list[Delivered]:
+        """The next entries: those that were ours before, those that found no room, new ones. Nothing: no room.
+
+        `coming` are read already, and not in the index yet.
+        """
+        if self._stopping:
+            return []
+        room = self.intake.room() - coming
+        batch = min(self.settings.batch, room)
+        if batch <= 0:
+            await asyncio.sleep(_FULL_S)
+            return await self._parked()
+        unread = self.ownership.unread
+        if unread:
+            wanted = [(source, unread.pop(source)) for source in list(islice(unread, batch))]
+            return await self._fetch([each for each in wanted if each[0] not in self.holdings.known])
+        parked = await self._parked()
+        if parked:
+            return parked
+        return await self._new(room, batch)
+
+    async def _fetch(self, wanted: list[tuple[Source, int]]) -> list[Delivered]:
+        found: list[Delivered] = []
+        try:
+            for stream in self.settings.streams:
+                of_stream = {source.entry_id: times for source, times in wanted if source.stream == stream}
+                if of_stream:
+                    rows = await self._read_in(self._reads.fetch, stream, list(of_stream))
+                    found += [each._replace(deliveries=of_stream[each.source.entry_id] + 1) for each in rows]
+        except StreamsError:
+            self.ownership.unread.update(wanted)
+            raise
+        return found
+
+    async def _parked(self) -> list[Delivered]:
+        parked = self.holdings.parked
+        if not parked or time.monotonic() - self._parked_at < _PARKED_S:
+            return []
+        self._parked_at = time.monotonic()
+        wanted = [parked.popleft() for _ in range(min(self.settings.batch, len(parked)))]
+        try:
+            fields = await self._read_in(self._reads.peek, wanted)
+        except StreamsError:
+            parked.extendleft(reversed(wanted))
+            raise
+        self.holdings.forget(wanted)
+        return [Delivered(source, found, 0) for source, found in zip(wanted, fields, strict=True)]
+
+    async def _new(self, room: int, batch: int) -> list[Delivered]:
+        streams = self.settings.streams
+        block_ms = round(_BLOCK_S * 1_000)
+        if len(streams) == 1:
+            return await self._read_in(self._reads.read, streams, batch, block_ms)
+        reserve = int(self._owner.core.settings.queue.max_length * _RESERVE)
+        if room - reserve >= batch * len(streams):
+            return await self._read_in(self._reads.read, streams, batch, block_ms)
+        # Near the bound the most urgent stream is asked first, and the others only for what it leaves.
+        found: list[Delivered] = []
+        for at, stream in enumerate(streams):
+            count = min(batch, room - len(found) - (reserve if at else 0))
+            if count > 0:
+                found += await self._read_in(self._reads.read, (stream,), count, 0)
+        if not found:
+            await asyncio.sleep(_FULL_S)
+        return found
+
+    async def _take(self, delivered: list[Delivered]) -> None:
+        until = time.monotonic() + _SLICE_S
+        waiting = deque(delivered)
+        while waiting:
+            one = waiting.popleft()
+            try:
+                self.intake.take(one)
+            except Exception as error:  # noqa: BLE001 -- one entry must not hold up all others, nor come again for ever
+                _LOG.exception("dispatch: entry %s failed", one.source)
+                detail = f"the server failed to take it in ({type(error).__name__}); its log has the details"
+                letter = DeadLetter(DeadReason.UNDECODABLE, detail, None, 0, raw=raw_of(one.fields))
+                self.intake.set_aside(one.source, letter)
+            if waiting and time.monotonic() > until:
+                await asyncio.sleep(0)
+                until = time.monotonic() + _SLICE_S
+
+    # ------------------------------------------------------------------ tell
+
+    async def _tell(self) -> None:
+        while True:
+            await self._wake.wait()
+            await self._ready.wait()
+            self._wake.clear()
+            try:
+                while len(self.keeper):
+                    await self.keeper.complete()
+                if self.channel is not None:
+                    if self.channel.waiting and self.ownership.stale:
+                        await self.ownership.refresh()
+                    self.channel.place_lost()
+                if len(self.outbox) or (self.channel is not None and self.channel.waiting):
+                    await self._writer.send(self._writer.next(), self._ask_in)
+                    self.link.well()
+                if len(self.outbox) or len(self.keeper):
+                    self._wake.set()
+            except StreamsError as error:
+                self._wake.set()
+                self._met(error)
+
+    # ------------------------------------------------------------------ look after
+
+    async def _look_after(self) -> None:
+        trimmed = checked = time.monotonic()
+        while True:
+            await asyncio.sleep(min(self.ownership.every_s, 5.0))
+            await self._ready.wait()
+            now = time.monotonic()
+            try:
+                if self._owner.now().monotonic - self.ownership.refreshed_at >= self.ownership.every_s:
+                    await self.ownership.refresh()
+                    if not self._stopping:
+                        await self.ownership.take_over()
+                self.lag = await self._ask_in(self._asks.lag, self.settings.streams)
+                if self.settings.trim_every_s and now - trimmed >= self.settings.trim_every_s:
+                    trimmed = now
+                    await self._trim()
+                if now - checked >= _CHECK_S:
+                    checked = now
+                    self.link.set_cautions(await self._ask_in(prepare, self._asks, self.settings))
+                self.link.well()
+            except StreamsError as error:
+                self._met(error)
+
+    async def _trim(self) -> None:
+        least_ms = await self._ask_in(self._asks.now_ms) - round(self.settings.keep_s * 1_000)
+        for stream in self.settings.streams:
+            await self._ask_in(self._asks.trim, stream, f"{max(0, least_ms)}-0")
+            await self._ask_in(self._asks.forget_consumers, stream, round(_FORGET_CONSUMER_S * 1_000))

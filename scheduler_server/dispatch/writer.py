@@ -1,0 +1,140 @@
+"""The outbox as commands, and what became of each. `commands` is for the thread, the rest for the loop's."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.dispatch import Wire, scripts
+from scheduler_server.dispatch.channel import Channel
+from scheduler_server.dispatch.gateway import Answer, Gateway, Order, StreamsError
+from scheduler_server.dispatch.holdings import Holding, Holdings
+from scheduler_server.dispatch.outbox import Outbox, Published, Settled
+from scheduler_server.dispatch.settings import DispatchSettings
+
+_AT_ONCE = 512
+"""Changes sent together: Redis takes them in a millisecond or two."""
+
+
+class Batch(NamedTuple):
+    """What is sent together."""
+
+    settled: list[Settled]
+    published: list[Published]
+    handed: list[tuple[TaskRecord, Holding]]
+
+
+class _Sent(NamedTuple):
+    order: Order
+    names: tuple[str, ...] = ()  # of what is settled by it
+    handed: tuple[TaskRecord, Holding] | None = None
+
+
+class Writer:
+    """Empties the outbox."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        wire: Wire,
+        holdings: Holdings,
+        outbox: Outbox,
+        channel: Channel | None,
+        settings: DispatchSettings,
+    ) -> None:
+        self._gateway = gateway
+        self._wire = wire
+        self._holdings = holdings
+        self._outbox = outbox
+        self._channel = channel
+        self._settings = settings
+        self.acknowledged = 0
+
+    def next(self) -> Batch:
+        """The oldest that waits. What is published leaves the outbox with this, what is settled when it is done."""
+        settled = []
+        for each in self._outbox.settled.values():
+            settled.append(each)
+            if len(settled) >= _AT_ONCE:
+                break
+        published = [self._outbox.published.popleft() for _ in range(min(_AT_ONCE, len(self._outbox.published)))]
+        handed = []
+        if self._channel is not None:
+            waiting = self._channel.waiting
+            handed = [waiting.popleft() for _ in range(min(_AT_ONCE, len(waiting)))]
+            handed = [each for each in handed if each[0].live]
+        return Batch(settled, published, handed)
+
+    async def send(self, batch: Batch, run: Callable[..., Any]) -> None:
+        """Send it, and note what became of it. Raises StreamsError: what is not done waits on."""
+        try:
+            sent, answers = await run(self._in_thread, batch)
+        except StreamsError:
+            for published in reversed(batch.published):
+                self._outbox.published.appendleft(published)
+            for record, holding in batch.handed:
+                self._told(record, holding, Answer(None, "not sent"))
+            raise
+        error = ""
+        for each, answer in zip(sent, answers, strict=True):
+            if each.handed is not None:
+                record, holding = each.handed
+                self._told(record, holding, answer)
+            elif answer.error:
+                error = answer.error
+            else:
+                for name in each.names:
+                    self._done(name)
+        if error:
+            raise StreamsError(error)
+
+    def _told(self, record: TaskRecord, holding: Holding, answer: Answer) -> None:
+        if self._channel is not None:
+            self._channel.told(record, holding, answer)
+
+    def _done(self, name: str) -> None:
+        settled = self._outbox.settled.get(name)
+        if settled is not None and settled.source is not None:
+            self._holdings.forget((settled.source,))
+            self.acknowledged += 1
+        self._outbox.done(name)
+
+    # ------------------------------------------------------------------ in the thread
+
+    def _in_thread(self, batch: Batch) -> tuple[list[_Sent], Sequence[Answer]]:
+        sent = [_Sent(self._channel.order(record), (), (record, holding)) for record, holding in batch.handed
+                if self._channel is not None]  # fmt: skip
+        sent += self._acknowledgements(batch.settled)
+        sent += [self._dead_letter(each) for each in batch.settled if each.dead is not None]
+        most = self._settings.published_max
+        for stream, fields in batch.published:
+            sent.append(_Sent(("XADD", stream, "MAXLEN", "~", most, "*", *_flat(fields()))))
+        return sent, self._gateway.send([each.order for each in sent])
+
+    def _acknowledgements(self, settled: list[Settled]) -> list[_Sent]:
+        by_stream: dict[str, list[Settled]] = {}
+        for each in settled:
+            if each.dead is None and each.source is not None:
+                by_stream.setdefault(each.source.stream, []).append(each)
+        return [
+            _Sent(
+                ("XACK", stream, self._settings.group, *(each.source.entry_id for each in them if each.source)),
+                tuple(each.name for each in them),
+            )
+            for stream, them in by_stream.items()
+        ]
+
+    def _dead_letter(self, settled: Settled) -> _Sent:
+        fields, source = dict(settled.dead or {}), settled.source
+        to, most = self._settings.dead_letters, self._settings.dead_letters_max
+        if source is None:
+            return _Sent(("XADD", to, "MAXLEN", "~", most, "*", *_flat(fields)), (settled.name,))
+        if settled.payload_left:
+            entry = self._gateway.peek([source])[0]
+            if entry and isinstance(task := fields.get("task"), bytes):
+                fields["task"] = self._wire.refill(task, entry)
+        words = ("EVAL", scripts.SET_ASIDE, 2, to, source.stream, self._settings.group, source.entry_id, most)
+        return _Sent((*words, *_flat(fields)), (settled.name,))
+
+
+def _flat(fields: dict[str, Any]) -> list[Any]:
+    return [part for pair in fields.items() for part in pair]
