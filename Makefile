@@ -42,7 +42,7 @@ run: $(VENV)/.runtime ## the server in the foreground (ARGS=...)
 
 # ----------------------------------------------------------------------------------------- environment
 
-.PHONY: venv lock clean
+.PHONY: venv clickhouse lock clean
 venv: $(VENV)/.dev ## everything that work on the project needs, into .venv (PYTHON=python3.12 chooses)
 
 # One environment, two depths: the server needs only .runtime, the checks need .dev.
@@ -62,6 +62,8 @@ $(VENV)/.runtime: pyproject.toml requirements.lock requirements-build.lock | $(V
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+clickhouse: build/chdb-venv/.ready ## the engine that the tests of the ClickHouse log need, into build/ (900 MB)
+
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "venv: installing what the checks need"
 	@$(BIN)/python $(PIP_INSTALL) -r requirements-dev.lock
@@ -72,6 +74,14 @@ $(PROTO_VENV)/.ready: requirements-proto.lock | $(VENV)/.created
 	@mkdir -p build
 	@$(PYTHON) -m venv --clear $(PROTO_VENV)
 	@$(PROTO_VENV)/bin/python $(PIP_INSTALL) -r requirements-proto.lock
+	@touch $@
+
+# ClickHouse's engine for the tests of the decision log: 900 MB, so an environment of its own, and not everybody's.
+build/chdb-venv/.ready: requirements-chdb.lock | $(VENV)/.created
+	@echo "clickhouse: installing chdb, about 900 MB"
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear build/chdb-venv
+	@build/chdb-venv/bin/python $(PIP_INSTALL) -r requirements-chdb.lock
 	@touch $@
 
 $(LOCK_VENV)/.ready: Makefile | $(VENV)/.created
@@ -90,6 +100,7 @@ lock: $(LOCK_VENV)/.ready ## resolve dependencies anew into requirements*.lock (
 	@$(COMPILE) --output-file requirements-dev.lock --constraints requirements.lock --constraints requirements-build.lock \
 		--group pyproject.toml:dev pyproject.toml
 	@$(COMPILE) --output-file requirements-proto.lock --group pyproject.toml:proto
+	@$(COMPILE) --output-file requirements-chdb.lock --constraints requirements.lock --group pyproject.toml:chdb
 
 clean: ## remove .venv, build/ and every cache
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -342,11 +342,7 @@ def registration() -> Iterator[Row]:
     yield from pairs(f"{at}.labels")
     yield from anything(f"{at}.accepts_tasks", True, False)
     yield from anything(f"{at}.reports_outcomes", True, False)
-    yield from anything(f"{at}.prefetch", 0)
-    for value in (-1, 10_001, -(2**31)):
-        yield Row(f"{at}.prefetch", str(value), value, f"{at}.prefetch")
-    for value in (1, 10_000):
-        yield from not_yet(f"{at}.prefetch", value, f"{at}.prefetch", str(value))
+    yield from signed_count(f"{at}.prefetch", 0, 10_000)
     calendar = f"{at}.calendar"
     yield from not_yet(f"{calendar}.time_zone", "Europe/Berlin", calendar)
     yield from not_yet(f"{calendar}.hours[0].days", [1, 8], calendar)

@@ -6,6 +6,8 @@ import pytest
 
 from scheduler_api.v1 import schedule_service_pb2 as api
 from scheduler_api.v1 import task_pb2, worker_pb2
+from scheduler_api.v1.admin_service_pb2 import GetWorkerRequest
+from scheduler_api.v1.admin_service_pb2_grpc import AdminServiceStub
 from tests.contract.server import WALL_S, Running, Stream, digest, heartbeat, refused, span, task
 
 
@@ -183,5 +185,12 @@ async def test_what_a_later_version_lets_workers_say_ends_their_stream(live: Run
     assert not live.core.fleet.records
 
 
-async def test_a_prefetch_of_0_is_what_the_server_does(live: Running) -> None:
-    await live.worker(registration=worker_pb2.WorkerRegistration(prefetch=0))
+async def test_a_worker_that_takes_tasks_beyond_its_slots_has_them_staged_and_the_server_says_so(live: Running) -> None:
+    registration = worker_pb2.WorkerRegistration(max_concurrent_tasks=1, prefetch=1, accepts_tasks=True)
+    await live.worker(registration=registration)
+    first = (await live.assign("first", delivery=task_pb2.DELIVERY_STREAM)).decision
+    second = (await live.assign("second", delivery=task_pb2.DELIVERY_STREAM)).decision
+    assert first.predicted_wait_ms == 0.0
+    assert second.predicted_wait_ms == pytest.approx(5_000, abs=200)
+    shown = (await AdminServiceStub(live.channel).GetWorker(GetWorkerRequest(worker_id="w"))).worker
+    assert (shown.prefetch, shown.staged, shown.free_slots) == (1, 1, 0)

@@ -126,10 +126,16 @@ class NoopStreams:
             await write(directive)
 
 
+class NoopAdmin:
+    """No administration at all."""
+
+    others = ()
+
+
 async def main(scorer: str, workers: int) -> None:
     """Serve until the parent goes."""
     server = make_server(ServerSettings())
-    add_services(server, NoopCalls(scorer, workers), NoopStreams(), object(), Health())
+    add_services(server, NoopCalls(scorer, workers), NoopStreams(), NoopAdmin(), Health())
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     settle()  # as the real server does

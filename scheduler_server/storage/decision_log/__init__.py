@@ -1,0 +1,102 @@
+"""What was decided, why, and what came of it: a month later too.
+
+    log = SqliteLog(folder.file("decisions.sqlite"), retention=...)       embedded, the default
+    log = ClickHouseLog(parse("clickhouse://..."), retention=...)         by URL, shared by many servers
+    writer = LogWriter(log, incarnation=core.incarnation, random=...)     never blocks and never raises on the loop
+    writer.put(make(Decided, (decision, task.category, ...)))             a microsecond; False: dropped and counted
+    page = await questions.run(log.decisions, DecisionFilter(...), limit=100)      questions: a OneThread
+
+Handed over are values of the model by reference (`entries.py`); the writer's thread makes rows of them (`flatten.py`,
+`rows.py`: the columns, the same in every store) and writes them in batches, each stored exactly once. A log that fails
+stops no decision: the queue to it is bounded, says what it drops, and counts it.
+
+    port.py        what every log promises; questions and answers; errors
+    entries.py     what the loop hands over               flatten.py    entries into rows
+    rows.py        tables and batches                     sieve.py      rows that no store can hold
+    writer.py      queue, thread, retries                 status.py     how it is doing
+    questions.py   the questions as SQL, for any dialect  figures.py    accuracy and utilisation over time
+    reading.py     rows back into values                  paging.py     page tokens
+    buckets.py     histograms that stores can add up
+    sqlite_*.py    embedded                               clickhouse_*.py   at scale
+
+May import: the standard library, `msgspec`, `clickhouse_driver` and `model`.
+"""
+
+from scheduler_server.storage.decision_log.entries import (
+    Audited,
+    Decided,
+    Entry,
+    Finished,
+    Happened,
+    Sampled,
+    Shadowed,
+    without_payload,
+)
+from scheduler_server.storage.decision_log.port import (
+    AccuracyFigures,
+    AccuracyQuery,
+    AuditFilter,
+    ByDecision,
+    ByLease,
+    ByTask,
+    DecisionFilter,
+    DecisionLog,
+    EventFilter,
+    HistoryFilter,
+    Lesson,
+    LogError,
+    LogFault,
+    LoggedDecision,
+    LoggedOutcome,
+    Page,
+    PageTokenInvalid,
+    Retention,
+    Size,
+    Span,
+    UtilizationFigures,
+    UtilizationQuery,
+)
+from scheduler_server.storage.decision_log.rows import AuditRow, Batch, EventRow, Table
+from scheduler_server.storage.decision_log.sqlite_log import SqliteLog
+from scheduler_server.storage.decision_log.status import LogStatus
+from scheduler_server.storage.decision_log.writer import LogWriter
+
+__all__ = [
+    "AccuracyFigures",
+    "AccuracyQuery",
+    "AuditFilter",
+    "AuditRow",
+    "Audited",
+    "Batch",
+    "ByDecision",
+    "ByLease",
+    "ByTask",
+    "Decided",
+    "DecisionFilter",
+    "DecisionLog",
+    "Entry",
+    "EventFilter",
+    "EventRow",
+    "Finished",
+    "Happened",
+    "HistoryFilter",
+    "Lesson",
+    "LogError",
+    "LogFault",
+    "LogStatus",
+    "LogWriter",
+    "LoggedDecision",
+    "LoggedOutcome",
+    "Page",
+    "PageTokenInvalid",
+    "Retention",
+    "Sampled",
+    "Shadowed",
+    "Size",
+    "Span",
+    "SqliteLog",
+    "Table",
+    "UtilizationFigures",
+    "UtilizationQuery",
+    "without_payload",
+]
