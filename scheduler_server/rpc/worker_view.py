@@ -57,7 +57,7 @@ def fill(message: Any, record: WorkerRecord, now: Now, wait_s: float, outbound: 
     message.running_leases = leases
     tracked = record.accounting is Accounting.TRACKED
     message.background = record.background if tracked else max(0, record.queue_depth - leases)
-    message.free_slots = record.free
+    message.free_slots = max(0, record.free) if record.prefetch else record.free
     if wait_s != inf:
         encode.set_instant(message.estimated_available_at, now.wall + wait_s)
     message.completed = record.completed
