@@ -98,19 +98,21 @@ class LeaseTalk:
             if record.occupied <= queue_depth:
                 return
             if lease.expires_at <= now.monotonic:
-                self.lost_track(now, lease, f"nobody spoke of it, and the worker has {queue_depth} tasks", out)
+                self._lost_track(now, lease, f"nobody spoke of it, and the worker has {queue_depth} tasks", out)
 
-    def lost_track(self, now: Now, lease: TaskRecord, why: str, out: list[Effect]) -> None:
-        """Give a lease up: its worker no longer has it, and nobody says how it ended."""
-        out.append(
-            Published(
-                self._make_event(now, FleetEventKind.LEASE_LOST_TRACK, lease.worker_id, f"{lease.lease_id}: {why}")
-            )
-        )
-        worker = lease.worker
-        if worker is not None:
-            worker.repairs += 1
+    def repair(self, now: Now, record: WorkerRecord, lease: TaskRecord, out: list[Effect]) -> None:
+        """A lease that the ledger has, and its worker's lists have not had for longer than the grace."""
+        record.repairs += 1
         self.repairs += 1
+        why = f"{lease.lease_id}: the worker no longer lists it"
+        kind = FleetEventKind.WORKER_LEDGER_REPAIRED
+        out.append(Published(self._make_event(now, kind, record.worker_id, why)))
+        self._losses.lose(now, lease, Loss.LOST_TRACK, out)
+
+    def _lost_track(self, now: Now, lease: TaskRecord, why: str, out: list[Effect]) -> None:
+        """Give a lease up: its worker no longer has it, and nobody says how it ended."""
+        kind = FleetEventKind.LEASE_LOST_TRACK
+        out.append(Published(self._make_event(now, kind, lease.worker_id, f"{lease.lease_id}: {why}")))
         self._losses.lose(now, lease, Loss.LOST_TRACK, out)
 
 

@@ -344,7 +344,7 @@ class Link:
             )
             self._talk.count_unknown(record, verdicts)
             for lease in missing:
-                self._talk.lost_track(now, lease, "its worker no longer lists it", out)
+                self._talk.repair(now, record, lease, out)
             if record.unsettled and not sample.reports:
                 self._talk.settle(now, record, sample.running, out)
         elif record.registration.accepts_tasks or record.registration.reports_outcomes:

@@ -44,6 +44,7 @@ class Fleet:
     def __init__(self) -> None:
         self.children: dict[str, Child] = {}
         self.tape: Tape | None = None
+        self.killed: set[str] = set()
         self._ready: dict[str, asyncio.Event] = {}
         self._measured: dict[str, asyncio.Future[float]] = {}
 
@@ -60,7 +61,7 @@ class Fleet:
             group.create_task(child.watch())
 
     async def connect(self, scheduler: str, round_robin: str, share: float) -> None:
-        """Tell all where to connect, and wait until they have begun to."""
+        """Tell all where to connect, and wait until they have begun to. "": there is no round robin."""
         line = json.dumps({"scheduler": scheduler, "round_robin": round_robin, "share": share})
         for child in self.children.values():
             child.tell(line)
@@ -84,12 +85,18 @@ class Fleet:
         """Let all drain and leave.
 
         Raises:
-            DemoFailed: one of them did not end well.
+            DemoFailed: one of them did not end well, other than by `kill_one`.
         """
-        codes = await asyncio.gather(*(child.stop(grace_s) for child in self.children.values()))
-        for child, code in zip(self.children.values(), codes, strict=True):
+        left = [child for child in self.children.values() if child.name not in self.killed]
+        codes = await asyncio.gather(*(child.stop(grace_s) for child in left))
+        for child, code in zip(left, codes, strict=True):
             if code:
                 raise DemoFailed(f"{child.name} ended with code {code}: {child.why()}")
+
+    async def kill_one(self, worker_id: str) -> None:
+        """SIGKILL to one of them, as a machine that fails would do it: it says nothing to anybody any more."""
+        self.killed.add(worker_id)
+        await self.children[worker_id].kill()
 
     async def kill(self) -> None:
         """End all now."""
@@ -103,9 +110,9 @@ class Fleet:
             elif "measured" in said:
                 self._measured[worker_id].set_result(said["measured"])
             elif self.tape is not None and "began" in said:
-                self.tape.began(worker_id, said["began"], said["at"])
+                self.tape.began(worker_id, said["began"], said["at"], said["attempt"])
             elif self.tape is not None and "ended" in said:
-                self.tape.ended(said["ended"], said["at"])
+                self.tape.ended(said["ended"], said["at"], said["attempt"])
 
 
 @contextlib.contextmanager

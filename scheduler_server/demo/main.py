@@ -1,4 +1,4 @@
-"""The demo, in order: start everything, measure the fleet, run the stream twice, tell what came of it, end it all."""
+"""The demo, in order: start everything, play one of the two stories, end it all."""
 
 import argparse
 import asyncio
@@ -7,46 +7,29 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from scheduler_server.client import AsyncSchedulerClient
 from scheduler_server.demo import arrivals
+from scheduler_server.demo.against_turns import play_against_turns
 from scheduler_server.demo.child import Child, DemoFailed
 from scheduler_server.demo.fleet import FLEET, SLOTS, Fleet
+from scheduler_server.demo.over_redis import play_over_redis, settings
 from scheduler_server.demo.pace import share_of_core
-from scheduler_server.demo.queue_client import QueueClient
+from scheduler_server.demo.redis_process import redis_program, start_redis
 from scheduler_server.demo.round_robin import RoundRobin
-from scheduler_server.demo.scene import Scene
 from scheduler_server.demo.screen import Screen
 from scheduler_server.demo.server_process import start_server
 from scheduler_server.demo.server_view import ServerView
-from scheduler_server.demo.summary import summary
-from scheduler_server.demo.taking_turns import TakingTurns
-from scheduler_server.demo.tape import Tape
-from scheduler_server.demo.waiting_view import WaitingView
-from scheduler_server.demo.way_in import ByAssign
-from scheduler_server.demo.work import BY_TYPE, digest, pack, unit_cost_s
+from scheduler_server.demo.stage import Options, Stage
+from scheduler_server.demo.work import BY_TYPE, unit_cost_s
 
-PHASE = 0.33  # of --seconds: arrivals of each phase; the rest is starting, the tails, and ending
 MOST_PER_S = 25  # of --tasks per second of --seconds: the mean task then still takes 0.2 s
-TAIL_S = 30.0  # beyond three times the span, for the tasks that have come to end
-MEASURED_S = 0.5  # what each worker does to measure itself, at speed 1
 STOP_S = 10.0  # for workers to leave and the server to write its state
 ABORT_S = 1.0  # the same when the demo is stopped: Ctrl-C must not take long
-NOT_YET_KNOWN_S = 1.0  # where the server does not tell who is connected
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What was asked for."""
-
-    seed: int
-    tasks: int
-    seconds: float
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,10 +46,15 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(
         prog="scheduler-server demo",
-        description="A server, six worker processes and a queue of real tasks; then the same tasks by round robin.",
+        description="A server, six worker processes and a queue of real tasks. With --queue assign the same tasks come"
+        " a second time, by round robin; with --queue redis they come by a stream of a Redis of the demo's own, and one"
+        " worker is killed on the way.",
+    )
+    parser.add_argument(
+        "--queue", choices=("assign", "redis"), default="assign", help="how tasks come (default %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="same seed, same tasks and arrivals (default %(default)s)")
-    parser.add_argument("--tasks", type=int, default=300, help="tasks in each phase, 20 to 5000 (default %(default)s)")
+    parser.add_argument("--tasks", type=int, default=300, help="tasks, 20 to 5000 (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=30, help="about how long, 4 to 600 (default %(default)s)")
     given = parser.parse_args(argv)
     if not 20 <= given.tasks <= 5_000:
@@ -75,7 +63,7 @@ def _parse(argv: Sequence[str]) -> Options:
         parser.error(f"--seconds: from 4 to 600 (got {given.seconds:g})")
     if given.tasks > MOST_PER_S * given.seconds:
         parser.error(f"--tasks: at most {MOST_PER_S} per second of --seconds, shorter tasks would only be overhead")
-    return Options(seed=given.seed, tasks=given.tasks, seconds=given.seconds)
+    return Options(seed=given.seed, tasks=given.tasks, seconds=given.seconds, redis=given.queue == "redis")
 
 
 async def _until_stopped(options: Options) -> int:
@@ -109,108 +97,47 @@ async def _until_stopped(options: Options) -> int:
 async def _demo(options: Options) -> None:
     """The whole story. Whatever happens, no process is left when it returns."""
     screen = Screen(Console(highlight=False))
+    program = redis_program() if options.redis else ""
     turns, fleet = RoundRobin(FLEET), Fleet()  # type: ignore[abstract] # its other methods answer UNIMPLEMENTED
-    server: Child | None = None
+    servers: list[Child] = []
     with tempfile.TemporaryDirectory(prefix="scheduler-server-demo-") as name:
         folder = Path(name)
         try:
             async with asyncio.TaskGroup() as group:
-                screen.say(f"scheduler-server demo: starting a server and {len(FLEET)} workers, {SLOTS} slots")
+                beside = f"{Path(program).name}, " if program else ""
+                screen.say(f"scheduler-server demo: starting {beside}a server and {len(FLEET)} workers, {SLOTS} slots")
                 chunks = arrivals.chunks(options.seed)
                 costs = {kind: unit_cost_s(BY_TYPE[kind], chunk) for kind, chunk in chunks.items()}
-                in_turn = await turns.start()
+                in_turn = "" if program else await turns.start()
                 await fleet.start(folder, group)
-                server, address = await start_server(folder)
+                told: Sequence[str] = ()
+                socket = folder
+                if program:
+                    redis, socket = await start_redis(program, folder)
+                    servers.append(redis)
+                    group.create_task(redis.watch())
+                    told = settings(socket)
+                server, address = await start_server(folder, *told)
+                servers.append(server)
                 group.create_task(server.watch())
                 await fleet.connect(address, in_turn, share_of_core())
                 async with AsyncSchedulerClient(address) as client:
-                    await _play(options, screen, client, fleet, turns, chunks, costs)
+                    stage = Stage(
+                        options=options, screen=screen, client=client, view=ServerView(client), fleet=fleet,
+                        chunks=chunks, costs=costs,
+                    )  # fmt: skip
+                    await (play_over_redis(stage, socket) if program else play_against_turns(stage, turns))
                 await fleet.stop(STOP_S)
-                if code := await server.stop(STOP_S):
-                    raise DemoFailed(f"the server ended with code {code}: {server.why()}")
+                for child in reversed(servers):
+                    if code := await child.stop(STOP_S):
+                        raise DemoFailed(f"the {child.name} ended with code {code}: {child.why()}")
                 screen.say("every process has ended")
         finally:
-            await _end(fleet.kill(), server, turns)
+            await _end(fleet.kill(), servers, turns)
 
 
-async def _play(
-    options: Options,
-    screen: Screen,
-    client: AsyncSchedulerClient,
-    fleet: Fleet,
-    turns: RoundRobin,
-    chunks: Mapping[str, bytes],
-    costs: Mapping[str, float],
-) -> None:
-    view = ServerView(client)
-    if not await view.until_connected(len(FLEET)):
-        await asyncio.sleep(NOT_YET_KNOWN_S)
-    unit_s = {name: cost / share_of_core() if BY_TYPE[name].unit else cost for name, cost in costs.items()}
-    capacity = await _measure(fleet, chunks, unit_s)
-    span_s = PHASE * options.seconds
-    items = arrivals.plan(options.seed, options.tasks, span_s, capacity, unit_s)
-    load = sum(item.nominal_s for item in items) / (capacity * span_s)
-    screen.say(f"measured: the fleet does the work of {capacity:.1f} slots of speed 1")
-    screen.say(f"twice {options.tasks} tasks, each time within {span_s:.1f} s: {load:.0%} load; seed {options.seed}")
-    answers = {name: digest(BY_TYPE[name], chunk) for name, chunk in chunks.items()}
-    scheduled, in_turn = Tape("scheduler", items, span_s), Tape("turn", items, span_s)
-    queue = QueueClient(client, ByAssign(client), scheduled, chunks)
-    ask = WaitingView(client, scheduled).ask
-    scene = Scene(title="scheduler", tape=scheduled, rates=queue.rates, ask=ask)
-    await _phase(screen, view, fleet, scene, queue, answers)
-    accuracy = await view.accuracy()
-    taking = TakingTurns(turns, in_turn, chunks)
-    scene = Scene(title="round robin", tape=in_turn, rates=taking.rates, ask=None)
-    await _phase(screen, view, fleet, scene, taking, answers)
-    screen.say("\n" + summary(scheduled, in_turn, accuracy) + "\n")
-    screen.say(f"{2 * options.tasks} tasks ran once each, every result was right; seed {options.seed}")
-
-
-async def _measure(fleet: Fleet, chunks: Mapping[str, bytes], unit_s: Mapping[str, float]) -> float:
-    """Seconds of work at speed 1 that the fleet does per second: CPU work as measured, waiting as it is told to."""
-    busy = [name for name in chunks if BY_TYPE[name].unit is not None]
-    units = {name: max(1, round(MEASURED_S / len(busy) / unit_s[name])) for name in busy}
-    payloads = {name: pack(units[name], chunks[name]) for name in busy}
-    measured = await fleet.measure(payloads, sum(units[name] * unit_s[name] for name in busy))
-    waiting = arrivals.waiting_ratio()
-    return sum(spec.slots / ((1 - waiting) / measured[spec.worker_id] + waiting / spec.speed) for spec in FLEET)
-
-
-async def _phase(
-    screen: Screen,
-    view: ServerView,
-    fleet: Fleet,
-    scene: Scene,
-    client: QueueClient | TakingTurns,
-    answers: Mapping[str, bytes],
-) -> None:
-    """Run one phase with its picture.
-
-    Raises:
-        DemoFailed: a task did not end, ended badly, or ran twice.
-    """
-    tape = fleet.tape = scene.tape
-    limit_s = 3 * tape.span_s + TAIL_S
-    async with asyncio.TaskGroup() as group:
-        pictures = [group.create_task(view.run()), group.create_task(screen.show(scene, view))]
-        try:
-            async with asyncio.timeout(limit_s):
-                await client.run()
-        except TimeoutError:
-            left = [run.task_id for run in tape.runs.values() if run.ended is None]
-            raise DemoFailed(f"{len(left)} tasks did not end within {limit_s:.0f} s, such as {left[0]}") from None
-        for task in pictures:
-            task.cancel()
-    faults = await client.check(answers)
-    if faults:
-        raise DemoFailed(f"{scene.title}: {len(faults)} of {len(tape.runs)} tasks went wrong, such as {faults[0]}")
-    twice = [run.task_id for run in tape.runs.values() if run.times_begun != 1]
-    if twice:
-        raise DemoFailed(f"{scene.title}: {len(twice)} tasks did not run exactly once, such as {twice[0]}")
-
-
-async def _end(killed: Awaitable[None], server: Child | None, turns: RoundRobin) -> None:
+async def _end(killed: Awaitable[None], servers: Sequence[Child], turns: RoundRobin) -> None:
     await killed
-    if server is not None:
-        await server.stop(ABORT_S)
+    for child in reversed(servers):
+        await child.stop(ABORT_S)
     await turns.stop()

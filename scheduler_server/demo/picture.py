@@ -23,7 +23,7 @@ def picture(scene: Scene, view: ServerView, now: float) -> Group:
         parts += [
             line(_decisions(scene, now) + _server(view.status)),
             line(f"{running}, {counts.waiting} waiting in the server; half start by P50, 9 of 10 by P90"),
-            Text(""),
+            line(scene.news()),
             *waiting_in_server(scene.tape, now),
         ]
     else:

@@ -8,7 +8,7 @@ ended, and what it answered is compared with what the task was to answer.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from scheduler_server.client import (
     AsyncSchedulerClient,
@@ -29,16 +29,26 @@ ENDED_S = 2.0  # when the server's process ends, whoever watches it says so firs
 
 
 class QueueClient:
-    """Hands in the tasks of one tape. `decided` has the instants of recent decisions with their sources."""
+    """Hands in the tasks of one tape. `decided` has the instants of recent decisions with their sources.
 
-    def __init__(self, client: AsyncSchedulerClient, way_in: WayIn, tape: Tape, chunks: Mapping[str, bytes]) -> None:
+    `placed_again` is told of each task that got another worker because the former was lost.
+    """
+
+    def __init__(
+        self,
+        client: AsyncSchedulerClient,
+        way_in: WayIn,
+        tape: Tape,
+        chunks: Mapping[str, bytes],
+        placed_again: Callable[[Run], None] | None = None,
+    ) -> None:
         self._client = client
         self._way_in = way_in
         self._tape = tape
         self._chunks = chunks
         self._watching = asyncio.Event()
-        self._all_decided = asyncio.Event()
-        self._undecided = len(tape.runs)
+        self._placed_again = placed_again
+        self._decision = asyncio.Event()
         self.decided: deque[tuple[float, str]] = deque(maxlen=1_000)
 
     async def run(self) -> None:
@@ -59,10 +69,16 @@ class QueueClient:
             await play(self._tape, time.monotonic, send)
             await self._tape.all_ended.wait()
             try:
-                await asyncio.wait_for(self._all_decided.wait(), OUTCOME_S)
+                async with asyncio.timeout(OUTCOME_S):
+                    while self._undecided():
+                        self._decision.clear()
+                        await self._decision.wait()
             except TimeoutError:
-                raise DemoFailed(f"the server did not tell of {self._undecided} decisions") from None
+                raise DemoFailed(f"the server did not tell of {self._undecided()} decisions") from None
             watch.cancel()
+
+    def _undecided(self) -> int:
+        return sum(run.decision is None for run in self._tape.runs.values())
 
     def rates(self, now: float) -> dict[str, float]:
         """Decisions per second of late, by source."""
@@ -81,8 +97,9 @@ class QueueClient:
     def heard(self, status: TaskStatus) -> None:
         """What happened to a task."""
         run = self._tape.runs.get(status.task_id)
-        if run is None:
+        if run is None or status.attempt < run.attempt:
             return
+        self._tape.again(run, status.attempt)
         if status.waiting is not None and run.told is None:
             run.told = run.prospect = prospect_of(status.waiting, clocks_apart_s())
         elif status.lease_id and run.decision is None:
@@ -90,9 +107,9 @@ class QueueClient:
             run.worker_id = status.worker_id
             run.decision = status.message.decision
             self.decided.append((run.placed, DecisionSource(run.decision.source).name.lower()))
-            self._undecided -= 1
-            if not self._undecided:
-                self._all_decided.set()
+            self._decision.set()
+            if run.attempt > 1 and self._placed_again is not None:
+                self._placed_again(run)
 
     async def check(self, answers: Mapping[str, bytes]) -> list[str]:
         """Ask the server how each task ended; what is wrong with whom, a line for each."""

@@ -9,7 +9,7 @@ from scheduler_server.demo.tape import Run, Tape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One phase. `rates` tells decisions per second by who decided.
+    """One phase. `rates` tells decisions per second by who decided, `news` the last thing out of the ordinary.
 
     `ask` renews what the server says of tasks that wait; None where nobody can say when they will start.
     """
@@ -18,6 +18,7 @@ class Scene:
     tape: Tape
     rates: Callable[[float], dict[str, float]]
     ask: Callable[[], Awaitable[None]] | None
+    news: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

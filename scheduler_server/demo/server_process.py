@@ -10,15 +10,15 @@ SAYS = b"scheduler-server: serving on "
 START_S = 30.0  # a cold start on a slow, busy machine; usually under a second
 
 
-async def start_server(folder: Path) -> tuple[Child, str]:
-    """Start it with its state in `folder`; the process and its address.
+async def start_server(folder: Path, *settings: str) -> tuple[Child, str]:
+    """Start it with its state in `folder`, and with further settings as flags; the process and its address.
 
     Raises:
         DemoFailed: it did not come to serve.
     """
     state = folder / "state"
     command = [sys.executable, "-m", "scheduler_server", "serve"]
-    command += ["--server-listen", "127.0.0.1:0", "--storage-state-folder", str(state)]
+    command += ["--server-listen", "127.0.0.1:0", "--storage-state-folder", str(state), *settings]
     server = await Child.start("server", command, folder)
     try:
         async with asyncio.timeout(START_S):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from scheduler_api.v1.admin_service_pb2 import Accuracy
 from scheduler_api.v1.decision_pb2 import Candidate, Decision
 from scheduler_server.client import DecisionCause, DecisionSource, RejectionReason
+from scheduler_server.demo.account import Account
 from scheduler_server.demo.figures import Figures, Hits, busy_shares, figures, hits
 from scheduler_server.demo.fleet import FLEET
 from scheduler_server.demo.scene import seconds, words
@@ -35,6 +36,29 @@ def summary(scheduled: Tape, in_turn: Tape, accuracy: Accuracy | None) -> str:
     if explained is not None:
         parts.append(_explained(explained))
     return "\n\n".join(parts)
+
+
+def summary_over_redis(tape: Tape, killed: str, account: Account, accuracy: Accuracy | None) -> str:
+    """The same of one phase, and the account of what became of every task. `killed`: the worker that was."""
+    runs = list(tape.runs.values())
+    return "\n\n".join([_decisions(runs), _waited(runs, accuracy), _predictions(runs), _accounted(account, killed)])
+
+
+def _accounted(account: Account, killed: str) -> str:
+    rows = [
+        ("tasks in", account.tasks, f"task ids in the {account.entries} entries of the stream (XRANGE, XLEN)"),
+        ("ended", account.ended, "the server has their outcome: SUCCEEDED (GetTask of each)"),
+        ("lost", len(account.lost), "the server has anything else, or does not know them (GetTask)"),
+        ("placed again", account.again, "attempts beyond the first (GetTask)"),
+        ("dead letters", account.dead_letters, "XLEN"),
+        ("left pending", account.unacknowledged, "read and not acknowledged (XINFO GROUPS)"),
+        ("left unread", account.unread, "beyond what the group was given (XINFO GROUPS, XRANGE)"),
+    ]
+    lines = [f"What Redis and the server say, {killed} having been killed"]
+    lines += [f"  {label:14}{number:>6}  {source}" for label, number, source in rows]
+    settings = f"appendonly {account.appendonly}, appendfsync {account.appendfsync}"
+    lines.append(f"  Redis {account.version}: {settings} (CONFIG GET)")
+    return "\n".join(lines + _wrapped(f"the server's store of tasks: {account.store} (GetStatus)"))
 
 
 def _decisions(runs: Sequence[Run]) -> str:

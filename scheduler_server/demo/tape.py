@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler_api.v1.decision_pb2 import Decision
-from scheduler_server.client import Task
+from scheduler_server.client import LossPolicy, Task
 from scheduler_server.demo.arrivals import Item
 from scheduler_server.demo.prospect import Prospect
 from scheduler_server.demo.work import pack
@@ -19,14 +19,15 @@ RECENT_S = 2.0  # "per second" is told over so long
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Run:
-    """One task in one phase. Instants are monotonic seconds; None is what has not happened.
+    """One task in one phase, as its last attempt. Instants are monotonic seconds; None is what has not happened.
 
     Of a scheduler: `told` is what it said when the task began to wait, `prospect` what it said last, `decision` what it
-    decided in the end.
+    decided in the end. `times_begun` counts over all attempts.
     """
 
     item: Item
     task_id: str
+    attempt: int = 1
     due: float = 0.0
     worker_id: str = ""
     placed: float | None = None
@@ -70,16 +71,33 @@ class Tape:
         for run in self.runs.values():
             run.due = now + run.item.at_s
 
-    def began(self, worker_id: str, task_id: str, at: float) -> None:
+    def began(self, worker_id: str, task_id: str, at: float, attempt: int = 1) -> None:
         """A worker has begun a task."""
         if run := self.runs.get(task_id):
             run.times_begun += 1
-            run.worker_id, run.began = worker_id, at
+            self.again(run, attempt)  # a worker may say so before the server does
+            if attempt == run.attempt:
+                run.worker_id, run.began = worker_id, at
 
-    def ended(self, task_id: str, at: float) -> None:
+    def again(self, run: Run, attempt: int) -> None:
+        """Its former worker was lost, and the scheduler places it again, as this attempt; one that is known is no news.
+
+        What the former attempt was told, and what came of it, is forgotten, the end of it included: a worker can be
+        lost between the end of a task and its report, and then the scheduler knows of no end.
+        """
+        if attempt <= run.attempt:
+            return
+        run.attempt, run.worker_id = attempt, ""
+        run.placed = run.decision = run.told = run.prospect = run.began = None
+        if run.ended is not None:
+            run.ended = None
+            self._left += 1
+            self.all_ended.clear()
+
+    def ended(self, task_id: str, at: float, attempt: int = 1) -> None:
         """A worker has ended a task."""
         run = self.runs.get(task_id)
-        if run is not None and run.ended is None:
+        if run is not None and run.ended is None and attempt == run.attempt:
             run.ended = at
             self._left -= 1
             if not self._left:
@@ -95,6 +113,7 @@ def task_of(run: Run, chunks: Mapping[str, bytes]) -> Task:
         priority=run.item.priority,
         required_capabilities=kind.requires,
         features={"input_bytes": float(run.item.units * len(chunk))},
+        loss_policy=LossPolicy.REQUEUE,  # to do it twice does no harm, and somebody waits for its answer
         payload=pack(run.item.units, chunk),
     )
 

@@ -1,11 +1,15 @@
 """How do tasks come to the scheduler? Each way is one verb; what becomes of them is followed the same way for all."""
 
+import asyncio
 from typing import Protocol
 
-from scheduler_server.client import AsyncSchedulerClient, Delivery, SchedulerError, Task
+from redis.exceptions import RedisError
+
+from scheduler_server.client import AsyncSchedulerClient, AsyncTaskStream, Delivery, SchedulerError, Task
 from scheduler_server.demo.child import DemoFailed
 
 IN_TIME_S = 10.0  # for the server's answer, which comes when the task is on disk; usually milliseconds
+ENDED_S = 2.0  # when the process of Redis ends, whoever watches it says so first: the better message
 
 
 class WayIn(Protocol):
@@ -31,3 +35,21 @@ class ByAssign:
             await self._client.assign(task, delivery=Delivery.STREAM, enqueue=True, explain=explain, timeout=IN_TIME_S)
         except SchedulerError as error:
             raise DemoFailed(f"{task.task_id} was not taken: {error}") from error
+
+
+class ByStream:
+    """XADD to a stream of Redis that the scheduler reads from; nobody calls the scheduler.
+
+    Decisions tell what they always tell: an entry cannot ask for more.
+    """
+
+    def __init__(self, stream: AsyncTaskStream) -> None:
+        self._stream = stream
+
+    async def put(self, task: Task, *, explain: bool) -> None:
+        """See `WayIn`."""
+        try:
+            await self._stream.add(task)
+        except (RedisError, OSError) as error:
+            await asyncio.sleep(ENDED_S)
+            raise DemoFailed(f"Redis did not take {task.task_id}: {error}") from error

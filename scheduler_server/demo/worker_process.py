@@ -4,8 +4,8 @@ It is told on stdin, a line of JSON each: first where to connect, later to measu
 JSON each: that it is ready, what it measured, when a task begins and ends. When stdin ends its parent is gone, and it
 ends at once.
 
-The process is two workers of the same slots and handlers: one of the scheduler, one of round robin, which lets tasks
-queue here, first come, first served. They are never busy at the same time.
+The process is two workers of the same slots and handlers: one of the scheduler, and where there is round robin one of
+that, which lets tasks queue here, first come, first served. They are never busy at the same time.
 """
 
 import argparse
@@ -45,16 +45,16 @@ def handle(worker: Worker, kind: Kind, share: float, speed: float, tell: Told) -
     """Give the worker the handler of one kind, which does the work and says when."""
 
     def work(task: TaskContext) -> bytes:
-        tell(began=task.task_id, at=time.monotonic())
+        tell(began=task.task_id, attempt=task.attempt, at=time.monotonic())
         result = do_units(kind, task.payload, share * speed, task.cancelled)
-        tell(ended=task.task_id, at=time.monotonic())
+        tell(ended=task.task_id, attempt=task.attempt, at=time.monotonic())
         return result
 
     async def wait(task: TaskContext) -> bytes:
-        tell(began=task.task_id, at=time.monotonic())
+        tell(began=task.task_id, attempt=task.attempt, at=time.monotonic())
         units, chunk = unpack(task.payload)
         await asyncio.sleep(units * WAIT_S / speed)
-        tell(ended=task.task_id, at=time.monotonic())
+        tell(ended=task.task_id, attempt=task.attempt, at=time.monotonic())
         return digest(kind, chunk)
 
     worker.task(kind.task_type)(wait if kind.unit is None else work)
@@ -109,15 +109,19 @@ def main() -> None:
         "worker_type": "demo",
     }
     scheduled = Worker(said["scheduler"], **about)
-    in_turn = Worker(said["round_robin"], prefetch=QUEUE, **about)
-    for worker in (scheduled, in_turn):
+    workers = [scheduled]
+    if said["round_robin"]:
+        workers.append(Worker(said["round_robin"], prefetch=QUEUE, **about))
+    for worker in workers:
         for kind in KINDS:
             handle(worker, kind, share, given.speed, tell)
     threading.Thread(target=_listen, args=(share * given.speed, tell), daemon=True).start()
-    in_turn.start()
+    for in_turn in workers[1:]:
+        in_turn.start()
     tell(ready=True)
     scheduled.run()
-    in_turn.stop(drain_timeout=1.0)
+    for in_turn in workers[1:]:
+        in_turn.stop(drain_timeout=1.0)
 
 
 def _listen(share: float, tell: Told) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from scheduler_api.v1 import admin_service_pb2, schedule_service_pb2
 from scheduler_server.assignment.effects import RemoveReply
 from scheduler_server.assignment.events import RemoveWorker, Tick
+from scheduler_server.assignment.losses import Loss
 from scheduler_server.model.clock import Now
-from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.rpc import accuracy, checks, encode, paging, queue_view, status, worker_view
@@ -90,9 +90,9 @@ class AdminCalls:
         response.features.extend(self._features)
         response.protocol_version = PROTOCOL_VERSION
         encode.set_instant(response.now, now.wall)
-        response.lost_track = self._shell.event_counts[FleetEventKind.LEASE_LOST_TRACK]
+        response.lost_track = core.losses.requeued[Loss.LOST_TRACK] + core.losses.reported[Loss.LOST_TRACK]
         orphans = sum(map(len, core.ledger.orphans.values()))
-        grace_left = core.settings.health.remove_after_s - (now.monotonic - core.started.monotonic)
+        grace_left = core.departures.not_before - now.monotonic
         if orphans and grace_left > 0:
             encode.set_span(response.loss_grace_left, grace_left)
         response.streams.workers = len(self._streams)

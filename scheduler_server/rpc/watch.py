@@ -24,14 +24,24 @@ _WARNINGS = frozenset(
         FleetEventKind.WORKER_REMOVED,
         FleetEventKind.WORKER_FENCED,
         FleetEventKind.WORKER_LEDGER_REPAIRED,
+        FleetEventKind.WORKER_LOST,
         FleetEventKind.LEASE_LOST,
         FleetEventKind.LEASE_LOST_TRACK,
         FleetEventKind.TASK_DECLINED,
+        FleetEventKind.TASK_REQUEUED,
+        FleetEventKind.TASK_SET_ASIDE,
         FleetEventKind.BREAKER_HALF_OPEN,
         FleetEventKind.PREDICTION_UNTRUSTED,
     }
 )
-_FOR_THE_WORSE = frozenset({"degraded", "unhealthy", "above"})
+_BOTH_WAYS = frozenset(
+    {
+        FleetEventKind.WORKER_HEALTH_CHANGED,
+        FleetEventKind.WORKER_LOAD_CROSSED,
+        FleetEventKind.WORKER_NOT_RECEIVING,
+    }
+)
+_FOR_THE_WORSE = frozenset({"degraded", "unhealthy", "above", "not receiving"})
 _KINDS = frozenset(admin_service_pb2.EventKind.values()) - {0}
 _SEVERITIES = frozenset(admin_service_pb2.Severity.values())
 
@@ -43,7 +53,7 @@ def severity(event: FleetEvent) -> admin_service_pb2.Severity.ValueType:
         return CRITICAL
     if kind in _WARNINGS:
         return WARNING
-    if kind in (FleetEventKind.WORKER_HEALTH_CHANGED, FleetEventKind.WORKER_LOAD_CROSSED):
+    if kind in _BOTH_WAYS:
         return WARNING if event.after in _FOR_THE_WORSE else INFO
     return INFO
 

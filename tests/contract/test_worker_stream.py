@@ -374,7 +374,8 @@ async def test_a_lease_that_its_worker_no_longer_lists_is_given_up_after_a_grace
     live.forward(2)
     await stream.beat(running=listing())
     assert await live.state() == "LOST"
-    assert live.told(FleetEventKind.LEASE_LOST_TRACK)
+    assert live.told(FleetEventKind.WORKER_LEDGER_REPAIRED)
+    assert live.record().repairs == 1
     assert (await live.assign("next")).decision.worker_id == "w"
 
 

@@ -71,8 +71,8 @@ def test_the_run_that_is_replayed_is_a_rich_one() -> None:
     assert len({read_line(line)[1].__class__ for line in told}) == 13
     text = "\n".join(done)
     for word in ("PREDICTED", "FALLBACK", "OVER_BUDGET", "BREAKER_OPENED", "BREAKER_CLOSED", "HandOver", "Recall",
-                 "SUPERSEDED", "FENCED", "LEASE_LOST_TRACK", "WORKER_REMOVED", "NO_FREE_SLOT", "DUPLICATE", "LATE",
-                 "TASK_REQUEUED", "TASK_SET_ASIDE", "ATTEMPT_LOST", "Queued(", "Unqueued(", "Resolved(",
+                 "SUPERSEDED", "FENCED", "WORKER_LEDGER_REPAIRED", "WORKER_REMOVED", "NO_FREE_SLOT", "DUPLICATE",
+                 "LATE", "TASK_REQUEUED", "TASK_SET_ASIDE", "ATTEMPT_LOST", "Queued(", "Unqueued(", "Resolved(",
                  "WAIT_OVER", "EXPIRED", "NOT_YET_DUE",
                  "SESSION_SUPERSEDED", "Explanation(", "WORKER_DRAINED", "STOP"):  # fmt: skip
         assert word in text, word
