@@ -213,7 +213,9 @@ async def test_a_published_table_that_nobody_renews_is_used_until_it_is_stale_an
             server.app.shell.handle(Publish((("resize", entry),)))
 
         async def renewed(name: str) -> Any:
-            await streams.beat()  # minutes pass: the worker lives on
+            await streams.beat()  # minutes pass: the worker lives on, and sends its probes back
+            if streams.probes:
+                await streams.beat(probe_nonce=streams.probes.pop())
             (decision,) = await ask(server, 1, name)
             return decision
 
