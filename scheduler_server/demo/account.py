@@ -52,9 +52,9 @@ class Account:
         return found
 
 
-async def take_account(redis: Any, client: AsyncSchedulerClient) -> Account:
+async def take_account(redis: Any, client: AsyncSchedulerClient, settled_s: float = SETTLED_S) -> Account:
     """Ask. `redis` is a `redis.asyncio.Redis`; what it or the server cannot answer raises their errors."""
-    until = time.monotonic() + SETTLED_S
+    until = time.monotonic() + settled_s
     unread, unacknowledged = await _open(redis)
     while (unread or unacknowledged) and time.monotonic() < until:
         await asyncio.sleep(ASK_AGAIN_S)
@@ -94,7 +94,9 @@ async def _entries(redis: Any, after: bytes = b"-") -> list[tuple[bytes, dict[by
 async def _open(redis: Any) -> tuple[int, int]:
     """How many entries no server has read, and how many none has acknowledged."""
     groups = {group["name"]: group for group in await redis.xinfo_groups(STREAM)}
-    group = groups[GROUP.encode()]
+    group = groups.get(GROUP.encode())
+    if group is None:  # no server has come to it yet
+        return await redis.xlen(STREAM), 0
     return len(await _entries(redis, group["last-delivered-id"])), int(group["pending"])
 
 

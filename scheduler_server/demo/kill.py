@@ -5,14 +5,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import grpc
+
 from scheduler_api.v1.admin_service_pb2 import EventKind, WatchEventsRequest
-from scheduler_server.client import AsyncSchedulerClient
+from scheduler_server.client import AsyncSchedulerClient, error_from_call
+from scheduler_server.demo.child import DemoFailed
 from scheduler_server.demo.fleet import FLEET, Fleet
 from scheduler_server.demo.scene import name
 from scheduler_server.demo.tape import Run, Tape
 
 AT = 0.4  # of the span: durations have been learned by then, and most tasks are still to come
 LOOK_AGAIN_S = 0.01
+ENDED_S = 2.0  # when the server's process ends, whoever watches it says so first: the better message
 TOLD = (EventKind.EVENT_KIND_WORKER_LOST, EventKind.EVENT_KIND_LEASE_LOST, EventKind.EVENT_KIND_TASK_SET_ASIDE)
 
 
@@ -63,6 +67,10 @@ async def kill_the_busiest(fleet: Fleet, tape: Tape, news: News) -> str:
 async def tell_of_losses(client: AsyncSchedulerClient, news: News) -> None:
     """What the server says of workers and tasks that it takes for lost, for ever."""
     watch = client.admin.WatchEvents(WatchEventsRequest(kinds=TOLD), metadata=client.metadata())
-    async for response in watch:
-        if response.HasField("event"):
-            news.tell(f"the server: {response.event.detail}")
+    try:
+        async for response in watch:
+            if response.HasField("event"):
+                news.tell(f"the server: {response.event.detail}")
+    except grpc.RpcError as error:
+        await asyncio.sleep(ENDED_S)
+        raise DemoFailed(f"the server does not tell of losses: {error_from_call(error)}") from error

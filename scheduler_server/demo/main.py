@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from scheduler_server.client import AsyncSchedulerClient
 from scheduler_server.demo import arrivals
 from scheduler_server.demo.against_turns import play_against_turns
@@ -21,7 +19,7 @@ from scheduler_server.demo.over_redis import play_over_redis, settings
 from scheduler_server.demo.pace import share_of_core
 from scheduler_server.demo.redis_process import redis_program, start_redis
 from scheduler_server.demo.round_robin import RoundRobin
-from scheduler_server.demo.screen import Screen
+from scheduler_server.demo.screen import Screen, Terminal
 from scheduler_server.demo.server_process import start_server
 from scheduler_server.demo.server_view import ServerView
 from scheduler_server.demo.stage import Options, Stage
@@ -96,7 +94,7 @@ async def _until_stopped(options: Options) -> int:
 
 async def _demo(options: Options) -> None:
     """The whole story. Whatever happens, no process is left when it returns."""
-    screen = Screen(Console(highlight=False))
+    screen = Screen(Terminal(highlight=False))
     program = redis_program() if options.redis else ""
     turns, fleet = RoundRobin(FLEET), Fleet()  # type: ignore[abstract] # its other methods answer UNIMPLEMENTED
     servers: list[Child] = []

@@ -97,9 +97,10 @@ class QueueClient:
     def heard(self, status: TaskStatus) -> None:
         """What happened to a task."""
         run = self._tape.runs.get(status.task_id)
-        if run is None or status.attempt < run.attempt:
+        attempt = status.attempt or 1
+        if run is None or attempt < run.attempt:
             return
-        self._tape.again(run, status.attempt)
+        self._tape.again(run, attempt)
         if status.waiting is not None and run.told is None:
             run.told = run.prospect = prospect_of(status.waiting, clocks_apart_s())
         elif status.lease_id and run.decision is None:

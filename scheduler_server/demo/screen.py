@@ -15,6 +15,14 @@ LIVE_S = 0.25
 PLAIN_S = 2.0
 
 
+class Terminal(Console):
+    """Where the demo is shown. When nobody reads any more that is an error like others, and the demo ends in order."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while a BrokenPipeError is handled; Rich would leave by SystemExit, past everything that is to end."""
+        raise  # noqa: PLE0704 - called from where it is handled
+
+
 class Screen:
     """Shows scenes until it is cancelled."""
 

@@ -46,13 +46,13 @@ def summary_over_redis(tape: Tape, killed: str, account: Account, accuracy: Accu
 
 def _accounted(account: Account, killed: str) -> str:
     rows = [
-        ("tasks in", account.tasks, f"task ids in the {account.entries} entries of the stream (XRANGE, XLEN)"),
-        ("ended", account.ended, "the server has their outcome: SUCCEEDED (GetTask of each)"),
-        ("lost", len(account.lost), "the server has anything else, or does not know them (GetTask)"),
+        ("tasks in", account.tasks, f"different ids in {account.entries} entries of the stream (XRANGE)"),
+        ("ended", account.ended, "with outcome SUCCEEDED, says the server (GetTask)"),
+        ("lost", len(account.lost), "all others: unknown, or not ended well (GetTask)"),
         ("placed again", account.again, "attempts beyond the first (GetTask)"),
-        ("dead letters", account.dead_letters, "XLEN"),
+        ("dead letters", account.dead_letters, "entries of their stream (XLEN)"),
         ("left pending", account.unacknowledged, "read and not acknowledged (XINFO GROUPS)"),
-        ("left unread", account.unread, "beyond what the group was given (XINFO GROUPS, XRANGE)"),
+        ("left unread", account.unread, "given to no server (XINFO GROUPS, XRANGE)"),
     ]
     lines = [f"What Redis and the server say, {killed} having been killed"]
     lines += [f"  {label:14}{number:>6}  {source}" for label, number, source in rows]

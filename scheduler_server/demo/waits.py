@@ -33,10 +33,15 @@ class Waits:
 
 
 def starts(runs: Iterable[Run]) -> list[Start]:
-    """The tasks that were told an expected start and have begun, in the order in which they were due."""
+    """The tasks that were told an expected start and have begun, in the order in which they were due.
+
+    Without those that lost their first worker: when that happens nobody can tell.
+    """
     found = []
     for run in runs:
         told = run.told
+        if run.attempt > 1:
+            continue
         if run.began is not None and told is not None and told.p50 is not None and told.p90 is not None:
             found.append(Start(due=run.due, p50=told.p50, p90=told.p90, began=run.began))
     return sorted(found, key=lambda start: start.due)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.redis_server import any_executable
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 ADDRESS = "127.0.0.1:50051"
@@ -87,6 +89,7 @@ def test_the_commands_work_in_the_order_in_which_they_stand(address: str, tmp_pa
             if os.environ.get("CI") == "true":
                 pytest.fail(f"{tool} is not installed, and this is CI")
             pytest.skip(f"{tool} is not installed; .ci/run installs it")
+    any_executable()  # for the demo over Redis
     assert len(BLOCKS) > 5
     background: list[tuple[subprocess.Popen[bytes], Path]] = []
     messages = iter(SAID)

@@ -13,6 +13,7 @@ from scheduler_server.demo.main import main
         ("--seconds=nan", "--seconds: from 4 to 600"),
         ("--tasks=751", "--tasks: at most 25 per second"),
         ("--seed=x", "--seed"),
+        ("--queue=kafka", "--queue"),
         ("--other", "--other"),
     ],
 )
@@ -28,4 +29,4 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert all(option in said for option in ("--seed", "--tasks", "--seconds"))
+    assert all(option in said for option in ("--queue", "--seed", "--tasks", "--seconds"))
