@@ -256,9 +256,12 @@ class Scheduler:
         """An offer was not acknowledged: fence the session first, then give the lease up."""
         if record.state is not TaskState.OFFERED:
             return
+        within = self.settings.assignment.ack_within_s
+        if record.ack_by > now.monotonic:  # it was sent later than granted, or not yet
+            self._watch_ack(min(record.ack_by, now.monotonic + within), record)
+            return
         worker = record.worker
         if worker is not None and worker.session == record.offered_on:  # a session since then was never sent it
-            within = self.settings.assignment.ack_within_s
             self.link.fence(now, worker, f"lease {record.lease_id} was not acknowledged within {within:g} s", out)
         self.losses.lose(now, record, Loss.NOT_TAKEN, out)
 

@@ -39,7 +39,7 @@ class Departures:
         make_event: Callable[..., FleetEvent],
     ) -> None:
         self._lost_after_s = settings.remove_after_s if settings.lost_after_s is None else settings.lost_after_s
-        self._when_removed = settings.lost_after_s is None
+        self._when_removed = settings.lost_after_s is None and settings.cleanup
         self._fleet = fleet
         self._ledger = ledger
         self._losses = losses

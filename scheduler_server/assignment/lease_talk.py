@@ -66,7 +66,8 @@ class LeaseTalk:
                         )
                     )
                 )
-                declined = declined and not leaving and not record.draining
+                # Who goes on working and gives back would get it again at once, and give it back again.
+                declined = not leaving and not record.draining
                 self._losses.lose(now, lease, Loss.DECLINED if declined else Loss.RETURNED, out)
         return tuple(refused)
 
@@ -82,7 +83,7 @@ class LeaseTalk:
 
     def settle(self, now: Now, record: WorkerRecord, listed: tuple[RunningLease, ...], out: list[Effect]) -> None:
         """Give up what an earlier session was handed and this one does not have."""
-        record.unsettled = False
+        record.unsettled_since = 0.0
         for lease, same_process in reconcile.settled(record, listed):
             self._losses.lose(now, lease, Loss.NOT_TAKEN if same_process else Loss.WORKER_LOST, out)
 

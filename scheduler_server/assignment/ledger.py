@@ -22,10 +22,10 @@ class TaskRecord:
     """
 
     __slots__ = (
-        "boot_id", "decision", "delivery", "ended_at", "ended_wall", "ends_at", "expires_at", "granted_at", "held",
-        "lease_id", "live", "missing_since", "offered_on", "outcome", "placed_wall", "previous", "reported", "requeued",
-        "started_at", "started_wall", "state", "submitted_wall", "task", "taught", "trail", "unsure", "worker",
-        "worker_id",
+        "ack_by", "boot_id", "decision", "delivery", "ended_at", "ended_wall", "ends_at", "expires_at", "granted_at",
+        "held", "lease_id", "live", "missing_since", "offered_on", "outcome", "placed_wall", "previous", "reported",
+        "requeued", "started_at", "started_wall", "state", "submitted_wall", "task", "taught", "trail", "unsure",
+        "worker", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -55,15 +55,20 @@ class TaskRecord:
         self.live = True  # does it hold a slot?
         self.missing_since = 0.0
         self.offered_on: int | None = None  # the session that was sent it
+        self.ack_by = 0.0  # until then it need not be acknowledged, however long ago it was granted
         self.held = False  # does somebody else keep the task until its worker has acknowledged it? see Submit
         self.boot_id = worker.epoch.boot_id if worker is not None else ""  # of the worker's process that got it
         self.unsure = False  # was it restored, so that nobody knows whether it was handed over, or began?
         self.trail = NO_TRAIL
-        self.requeued = False  # it is over, and the server itself has followed it up with the next attempt
+        self.requeued = False  # it is over, and the server itself follows it up with the next attempt
         self.outcome: Outcome | None = None
         self.reported = False  # has somebody said how it ended?
         self.taught = False
         self.previous: TaskRecord | None = None  # the attempt before
+
+    def covers(self, attempt: int) -> bool:
+        """Has the server itself made this one of that attempt?"""
+        return self.trail.covers(attempt, self.task.attempt)
 
     def __repr__(self) -> str:
         return f"<{self.lease_id} {self.task.key!r} on {self.worker_id} {self.state.name}>"
@@ -110,8 +115,9 @@ class Ledger:
     def current(self, tenant: str, task_id: str, attempt: int) -> TaskRecord | None:
         """An attempt by its number, or the one that the server itself has made of it since."""
         record = self.find(tenant, task_id, attempt)
-        if record is not None and record.requeued:
-            return self.tasks[tenant, task_id]
+        latest = self.tasks.get((tenant, task_id))
+        if latest is not None and (record.requeued if record is not None else latest.covers(attempt)):
+            return latest
         return record
 
     def ended(self, record: TaskRecord, now: float) -> None:

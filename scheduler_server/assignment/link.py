@@ -125,7 +125,7 @@ class Link:
         record.heartbeat_interval_s = self._interval(worker_id)
         self.sessions[event.session] = record
         record.connected = True
-        record.unsettled = bool(record.leases)
+        record.unsettled_since = now.monotonic if record.leases else 0.0
         self._probing.connected(now, record)
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_CONNECTED, worker_id)))
         # The welcome goes out before anything that the first sample causes; its verdicts are known only afterwards.
@@ -292,8 +292,7 @@ class Link:
         verdicts, refused = self._take(now, record, sample, out)
         if record.session is None:
             return  # it left
-        if record.registration.accepts_tasks:
-            self._probing.heard(now, record, sample.probe_nonce, out)
+        self._probing.heard(now, record, sample.probe_nonce, out)
         interval = self._interval(record.worker_id)
         changed = None
         if not -_INTERVAL_CHANGE <= interval / record.heartbeat_interval_s - 1.0 <= _INTERVAL_CHANGE:
@@ -345,7 +344,8 @@ class Link:
             self._talk.count_unknown(record, verdicts)
             for lease in missing:
                 self._talk.repair(now, record, lease, out)
-            if record.unsettled and not sample.reports:
+            since = record.unsettled_since
+            if since and (not sample.reports or monotonic - since > self._worker.reconcile_grace_s):
                 self._talk.settle(now, record, sample.running, out)
         elif record.registration.accepts_tasks or record.registration.reports_outcomes:
             self._outcomes.track(now, record, out)

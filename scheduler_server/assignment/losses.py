@@ -85,6 +85,7 @@ class Losses:
             max(before.elapsed_s, now.monotonic - began if began else 0.0),
             avoid,
             until,
+            before.asked or record.task.attempt,
         )
 
     def _report(self, now: Now, record: TaskRecord, loss: Loss, out: list[Effect]) -> None:

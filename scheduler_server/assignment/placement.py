@@ -305,21 +305,30 @@ class Placement:
     def _without_prediction(
         self, now: Now, eligible: EligibilityClass, by_count: bool, out: list[Effect]
     ) -> WorkerRecord | None:
-        """The next candidate in turn, or the emptiest of the next few; degraded ones only where no healthy is free."""
+        """The next candidate in turn, or the emptiest of the next few.
+
+        Degraded ones only where no healthy is free, and staged on somebody only where nobody is free.
+        """
 
         def candidate(record: WorkerRecord) -> bool:
             if self._fleet.band_over(record, now.monotonic):
                 self._age(record, now, out)
             return record.status is _CANDIDATE
 
-        def healthy(record: WorkerRecord) -> bool:
-            return candidate(record) and record.health is _HEALTHY
+        def free(record: WorkerRecord) -> bool:
+            return candidate(record) and record.free > 0
 
-        if by_count:
-            return least_busy.least_busy(eligible, healthy, _free_share) or least_busy.least_busy(
-                eligible, candidate, _free_share
-            )
-        return round_robin.next_in_turn(eligible, healthy) or round_robin.next_in_turn(eligible, candidate)
+        def healthy(record: WorkerRecord) -> bool:
+            return free(record) and record.health is _HEALTHY
+
+        for acceptable in (healthy, free, candidate):
+            if by_count:
+                found = least_busy.least_busy(eligible, acceptable, _free_share)
+            else:
+                found = round_robin.next_in_turn(eligible, acceptable)
+            if found is not None:
+                return found
+        return None
 
     def _grant(
         self,
@@ -409,8 +418,12 @@ class Placement:
 
     def followed_up(self, key: TaskKey) -> bool:
         """Did the server itself make the next attempt of this one?"""
+        tenant, task_id, attempt = key
         record = self._ledger.find(*key)
-        return record is not None and record.requeued
+        if record is not None:
+            return record.requeued
+        latest = self._ledger.tasks.get((tenant, task_id))
+        return latest is not None and latest.covers(attempt)
 
     # ------------------------------------------------------------------ nobody
 

@@ -5,6 +5,7 @@ send it back in time gets no tasks until it does.
 """
 
 from collections.abc import Callable
+from math import inf
 
 from scheduler_server.assignment.effects import Effect, ProbeSent, Published
 from scheduler_server.assignment.vitals import Vitals
@@ -31,20 +32,25 @@ class Probing:
     def connected(self, now: Now, record: WorkerRecord) -> None:
         """A new stream: what was under way on the former is void, and the welcome is on its way."""
         record.probe = ""
-        record.probe_at = now.monotonic
+        record.probe_at = -inf if record.deaf else now.monotonic  # who was not receiving is asked at once
 
     def heard(self, now: Now, record: WorkerRecord, nonce: str, out: list[Effect]) -> None:
-        """A heartbeat of a worker that takes tasks from its stream, with the nonce that it sends back."""
+        """A heartbeat, with the nonce that it sends back."""
+        if not record.registration.accepts_tasks:
+            if record.deaf:
+                self._found(now, record, False, "it takes no tasks from its stream", out)
+            return
         if record.probe:
             if nonce == record.probe:
                 record.probe = ""
                 record.probed_wall = now.wall
                 if record.deaf:
-                    self._found(now, record, False, out)
+                    self._found(now, record, False, "a probe came back", out)
             elif now.monotonic - record.probe_at > self._within_s:
                 record.probe = ""
                 if not record.deaf:
-                    self._found(now, record, True, out)
+                    why = f"a probe was not sent back within {self._within_s:g} s"
+                    self._found(now, record, True, why, out)
         if self._interval_s is not None and not record.probe and now.monotonic - record.probe_at >= self._interval_s:
             self.sent += 1
             record.probe = f"{self._prefix}{self.sent}"
@@ -52,11 +58,10 @@ class Probing:
             if record.session is not None:
                 out.append(ProbeSent(record.session, record.probe))
 
-    def _found(self, now: Now, record: WorkerRecord, deaf: bool, out: list[Effect]) -> None:
+    def _found(self, now: Now, record: WorkerRecord, deaf: bool, detail: str, out: list[Effect]) -> None:
         record.deaf = deaf
         if deaf:
             self.failed += 1
-        detail = f"a probe was not sent back within {self._within_s:g} s" if deaf else "a probe came back"
         before, after = ("receiving", "not receiving") if deaf else ("not receiving", "receiving")
         kind = FleetEventKind.WORKER_NOT_RECEIVING
         out.append(Published(self._make_event(now, kind, record.worker_id, detail, before, after)))

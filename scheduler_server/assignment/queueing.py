@@ -111,7 +111,7 @@ class Queue:
             out.append(Reply(None, None, None, False, _ended(ended, task)))
             return True
         older = waiter.event.task
-        ours = older.attempt == task.attempt or self._placement.followed_up(task.key)
+        ours = self._stands_for(waiter, task.key)
         if not ours or not same_body(older, task) or waiter.event.delivery is not event.delivery:
             what = "a different body" if ours else "another attempt"
             message = f"task {task.task_id!r} waits already, as {what}"
@@ -120,11 +120,18 @@ class Queue:
             return True
         if event.enqueue and not waiter.enqueued:
             waiter.enqueued = True
+            if event.held:
+                waiter.event = waiter.event._replace(held=True)
             out.append(Queued(waiter))
         if event.wait_s is not None:
             self._wait(now, waiter, event)
         out.append(Reply(TaskState.WAITING, None, None, True, None, self.prospects(now, waiter)))
         return True
+
+    def _stands_for(self, waiter: Waiter, key: TaskKey) -> bool:
+        """Is it this attempt that waits, or one that the server itself has made of it?"""
+        attempt, asked = waiter.event.task.attempt, key.attempt
+        return attempt == asked or waiter.event.trail.covers(asked, attempt) or self._placement.followed_up(key)
 
     def park(self, now: Now, event: Submit, out: list[Effect]) -> None:
         """Let a task wait that cannot be placed now or is not due; or refuse it: no room."""
@@ -170,7 +177,10 @@ class Queue:
         waiter.enqueued = True
         self._take(now, waiter)
         out.append(Queued(waiter))
-        self._try_soon(waiter)
+        if waiter.expires_at <= now.monotonic:  # a slot that is free must not make a difference
+            self._end(now, waiter, TaskState.EXPIRED, out)
+        else:
+            self._try_soon(waiter)
 
     def _try_soon(self, waiter: Waiter) -> None:
         """It may find a free slot that nobody before it could use."""
@@ -398,7 +408,7 @@ class Queue:
         waiter = self.waiting.by_task.get(key)
         attempt = event.attempt or 1
         asked = TaskKey(event.tenant, event.task_id, attempt)
-        if waiter is None or (waiter.event.task.attempt != attempt and not self._placement.followed_up(asked)):
+        if waiter is None or not self._stands_for(waiter, asked):
             ended = self.over.get(key)
             if ended is None or (ended.task.attempt != attempt and not self._placement.followed_up(asked)):
                 return False

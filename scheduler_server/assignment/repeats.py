@@ -22,6 +22,8 @@ def known(latest: TaskRecord, task: Task) -> Reply | None:
     record: TaskRecord | None = latest
     while record is not None and record.task.attempt != task.attempt:
         record = record.previous
+    if record is None and latest.covers(task.attempt):
+        record = latest
     if record is None:
         if task.attempt > latest.task.attempt and not latest.live:
             return None
@@ -31,7 +33,7 @@ def known(latest: TaskRecord, task: Task) -> Reply | None:
             + (", which is not over" if latest.live else f"; attempt {task.attempt} is older"),
             task,
         )
-    if record.task != task:
+    if not same_body(record.task, task):  # the attempt is the same, or the server's own of it
         return _no(
             Reason.TASK_CONFLICT,
             f"task {task.task_id!r}, attempt {task.attempt}, was sent before with a different body",

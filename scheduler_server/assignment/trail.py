@@ -8,7 +8,8 @@ class Trail(NamedTuple):
 
     `losses` are attempts that ended without an outcome (what was only handed back is none), `workers_lost` those whose
     worker was lost while it ran them. `elapsed_s` is the longest that one ran. `avoid` are workers that declined it:
-    until `avoid_until` (wall seconds) it goes to others.
+    until `avoid_until` (wall seconds) it goes to others. `asked` is the attempt that the caller asked for, whose place
+    the later ones take; 0: nobody made another of it.
     """
 
     losses: int = 0
@@ -16,6 +17,11 @@ class Trail(NamedTuple):
     elapsed_s: float = 0.0
     avoid: tuple[str, ...] = ()
     avoid_until: float = 0.0
+    asked: int = 0
+
+    def covers(self, attempt: int, now: int) -> bool:
+        """Has the server itself made the attempt `now` of this one? That is true whether it is still known or not."""
+        return 0 < self.asked <= attempt < now
 
 
 NO_TRAIL = Trail()

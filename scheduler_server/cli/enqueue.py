@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_all(given: argparse.Namespace, address: RedisAddress, source: TextIO, out: TextIO) -> None:
-    tasks = _of_file(given.file, source) if given.file else iter([_of_options(given)])
+    tasks = _of_file(given, source) if given.file else iter([_of_options(given)])
     client: Any = None
     batch: list[bytes] = []
     for task in tasks:
@@ -132,7 +132,11 @@ def _payload(text: str) -> bytes:
         raise _Wrong(f"--payload {text}: {error.strerror}") from None
 
 
-def _of_file(path: str, source: TextIO) -> Iterator[task_pb2.Task]:
+def _of_file(given: argparse.Namespace, source: TextIO) -> Iterator[task_pb2.Task]:
+    path: str = given.file
+    others = [option for option, value in _of_one(given) if value is not None and value != []]
+    if others:
+        raise _Wrong(f"--file: has whole tasks; not with {', '.join(others)}")
     try:
         file = source if path == "-" else open(path, encoding="utf-8")  # noqa: PTH123, SIM115 -- closed below
     except OSError as error:
@@ -149,6 +153,16 @@ def _of_file(path: str, source: TextIO) -> Iterator[task_pb2.Task]:
                 except (ValueError, RecursionError):
                     raise _Wrong(f"{path}, line {number}: is no JSON") from None
                 yield _task(told, f"{path}, line {number}")
+
+
+def _of_one(given: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """The options that are about one task."""
+    yield "--task-id", given.task_id
+    yield "--type", given.task_type
+    yield "--tenant", given.tenant
+    yield "--priority", given.priority
+    yield "--payload", given.payload
+    yield "--set", given.set
 
 
 def _line(file: TextIO, path: str) -> str:

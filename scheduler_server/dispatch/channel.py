@@ -19,6 +19,8 @@ from scheduler_server.dispatch.intake import Intake, Met
 from scheduler_server.dispatch.outbox import Outbox, Settled
 from scheduler_server.model.task import Delivery, LossPolicy, TaskState
 
+_WORKER_LOST = "its worker was lost"
+
 _MOST_AVOIDED = 16
 """Workers that a task avoids at most, as for those that decline it."""
 
@@ -44,9 +46,14 @@ class Channel:
         self._outbox = outbox
         self._wake = wake
         self.waiting: deque[tuple[TaskRecord, Holding]] = deque()
-        self._lost: deque[TaskRecord] = deque()
+        self._lost: deque[tuple[TaskRecord, Holding | None]] = deque()
+        self._coming: set[str] = set()  # leases that are to be published, until Redis has answered
         self._sent: set[str] = set()  # leases that somebody heard of, until they end
         self.unheard = 0
+
+    def expect(self, record: TaskRecord) -> None:
+        """`publish` comes for this lease, whatever becomes of it meanwhile."""
+        self._coming.add(record.lease_id)
 
     def publish(self, record: TaskRecord, holding: Holding) -> None:
         """This lease is on disk: its worker is to hear of it."""
@@ -59,13 +66,14 @@ class Channel:
 
     def told(self, record: TaskRecord, holding: Holding, answer: Answer) -> None:
         """What Redis answered: how many listened, or an error, which is as good as nobody."""
+        self._coming.discard(record.lease_id)
         if not record.live:
+            if self.ended_unheard(record) and self._holdings.by_task.get(holding.key) is holding:
+                self._lost_meanwhile(record, holding, heard=bool(answer.value))
             return
         if answer.value:
             self._sent.add(record.lease_id)
-            self._intake.met[Met.ACKNOWLEDGED] += 1
-            for source in self._holdings.let_go(holding):
-                self._outbox.settle(Settled(source, None, False, holding.key))
+            self._let_go(holding)
             return
         self.unheard += 1
         task = record.task
@@ -75,7 +83,32 @@ class Channel:
         holding.withdrawn = False
         self._again(record, holding, why)
 
+    def _let_go(self, holding: Holding) -> None:
+        self._intake.met[Met.ACKNOWLEDGED] += 1
+        for source in self._holdings.let_go(holding):
+            self._outbox.settle(Settled(source, None, False, holding.key))
+
     # ------------------------------------------------------------------ lost
+
+    @staticmethod
+    def ended_unheard(record: TaskRecord) -> bool:
+        """Is this no end of a task of which nobody had heard: its worker was lost, or is only taken to be done?"""
+        return record.state is TaskState.LOST or (record.state is TaskState.FINISHED and record.outcome is None)
+
+    def lost_unheard(self, record: TaskRecord, holding: Holding) -> None:
+        """It ended like that before Redis said that anybody had heard of it: place it again, when that is known."""
+        if record.lease_id not in self._coming:
+            self._lost.append((record, holding))
+            self._wake()
+
+    def _lost_meanwhile(self, record: TaskRecord, holding: Holding, *, heard: bool) -> None:
+        if heard and record.state is TaskState.FINISHED:
+            self._let_go(holding)
+        elif heard and record.task.loss_policy is not LossPolicy.REQUEUE:
+            self._set_aside(record, holding, f"{_WORKER_LOST}, and its loss policy is to report that")
+        else:
+            why = _WORKER_LOST if record.state is TaskState.LOST else "nobody had heard of it in time"
+            self._again(record, holding, why)
 
     def sent(self, record: TaskRecord) -> bool:
         """Has somebody heard of this lease, which is over now?"""
@@ -88,21 +121,24 @@ class Channel:
         """Is this loss to be followed by another attempt? Only what may run twice, says its policy."""
         if record.state is not TaskState.LOST or record.task.loss_policy is not LossPolicy.REQUEUE:
             return False
-        self._lost.append(record)
+        self._lost.append((record, None))
         self._wake()
         return True
 
     def place_lost(self) -> None:
         """Place again what was lost and may be."""
         while self._lost:
-            self._again(self._lost.popleft(), None, "its worker was lost")
+            record, holding = self._lost.popleft()
+            if holding is None or self._holdings.by_task.get(holding.key) is holding:
+                self._again(record, holding, _WORKER_LOST)
 
     def _again(self, record: TaskRecord, holding: Holding | None, why: str) -> None:
         """Place it again as its next attempt, elsewhere for a while; or set it aside, when it has had its attempts."""
         task, before = record.task, record.trail
         avoid = (*(name for name in before.avoid if name != record.worker_id), record.worker_id)[-_MOST_AVOIDED:]
         until = self._owner.now().wall + self._owner.core.settings.assignment.avoid_decliner_s
-        trail = before._replace(losses=before.losses + 1, avoid=avoid, avoid_until=until)
+        asked = before.asked or task.attempt
+        trail = before._replace(losses=before.losses + 1, avoid=avoid, avoid_until=until, asked=asked)
         if trail.losses >= task.max_attempts:
             self._set_aside(record, holding, f"{why}; it was handed over {trail.losses} times")
             return
@@ -116,6 +152,10 @@ class Channel:
         reply: Reply = self._owner.handle(event)
         if reply.refusal is not None:
             self._set_aside(record, holding, reply.refusal.message)
+        else:
+            record.requeued = True
+        else:
+            record.requeued, record.trail = True, trail
 
     def _set_aside(self, record: TaskRecord, holding: Holding | None, detail: str) -> None:
         task = record.task

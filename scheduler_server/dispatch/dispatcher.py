@@ -110,6 +110,8 @@ class Dispatcher:
         )
         for source in self.outbox.restore(restored):
             self.holdings.learn(source)
+        for waiter in owner.core.queue.waiting.by_task.values():  # the journal had these
+            self._follower.of_waiting(waiter)
         owner.changes.append(self._follower)
         owner.keeper = self.keeper
         self._reader, self._asker = OneThread("streams-in"), OneThread("streams-out")
@@ -326,6 +328,7 @@ class Dispatcher:
         waiting = deque(delivered)
         while waiting:
             one = waiting.popleft()
+            self.ownership.unread.pop(one.source, None)  # a refresh may have seen it on its way here
             try:
                 self.intake.take(one)
             except Exception as error:  # noqa: BLE001 -- one entry must not hold up all others, nor come again for ever

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
+from scheduler_server.assignment.trail import NO_TRAIL
 from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.dispatch import feeds, letters
 from scheduler_server.dispatch.channel import Channel
@@ -56,6 +57,7 @@ class Follower:
                 self._tell(lambda: self._outbox.publish(self._decisions, feeds.decision(made)))
             if self._channel is not None and holding is not None and record.delivery is Delivery.CALLER:
                 publish = self._channel.publish
+                self._channel.expect(record)
                 self._tell(lambda: publish(record, holding))
             return
         if self._outcomes:
@@ -65,19 +67,21 @@ class Follower:
             self._over(record, holding)
 
     def _over(self, record: TaskRecord, holding: Holding | None) -> None:
+        by_channel = self._channel if record.delivery is Delivery.CALLER else None
+        sent = by_channel is not None and by_channel.sent(record)
+        if by_channel is not None and holding is not None and by_channel.ended_unheard(record):
+            by_channel.lost_unheard(record, holding)
+            return
         if record.state in _ENDED_WELL:
             if holding is not None and not holding.withdrawn:
                 self._done(holding, durable=True)
             elif holding is None:
                 self._outbox.over(record.task)
             return
-        ours = record.delivery is Delivery.STREAM or holding is not None
-        if self._channel is not None and holding is None and record.delivery is Delivery.CALLER:
-            ours = self._channel.sent(record)
-            if ours and self._channel.places_again(record):
-                self._outbox.over(record.task)
-                return
-        if not ours:
+        if by_channel is not None and sent and by_channel.places_again(record):
+            self._outbox.over(record.task)
+            return
+        if record.delivery is not Delivery.STREAM and not sent and holding is None:
             return  # who delivers it is told of its loss, and decides what follows
         letter = letters.of_record(record, self._max_workers_lost)
         if holding is not None:
@@ -105,7 +109,8 @@ class Follower:
         """It waits from now on: perhaps again, after a lease that was lost."""
         self._changes += 1
         task = waiter.event.task
-        if waiter.event.delivery is Delivery.STREAM and (task.tenant, task.task_id) not in self._holdings.by_task:
+        handed_over = waiter.event.delivery is Delivery.STREAM or waiter.event.trail is not NO_TRAIL
+        if handed_over and (task.tenant, task.task_id) not in self._holdings.by_task:
             self._again.add((task.tenant, task.task_id))
 
     def of_unplaced(self, ended: Unplaced) -> None:
@@ -128,7 +133,7 @@ class Follower:
             elif waited:
                 self._intake.set_aside(None, letter, durable=True)
         elif holding is not None:
-            self._done(holding)
+            self._done(holding, durable=True)
 
     # ------------------------------------------------------------------ what may be told
 

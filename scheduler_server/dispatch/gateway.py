@@ -119,12 +119,14 @@ class Gateway:
             return [(_text(got[at]), int(got[at + 1])) for at in range(0, len(got), 2)]
 
     def fetch(self, stream: str, ids: Sequence[str]) -> list[Delivered]:
-        """What these entries of this consumer hold; counts as a delivery. Fields are empty where an entry is gone."""
+        """What those of these entries hold that are still this consumer's; counts as a delivery. No fields: gone."""
         group, consumer = self.names
         with self.client("cannot be read") as client:
-            rows = client.xclaim(stream, group, consumer, 0, list(ids))
-            found = {each.source.entry_id: each for each in (_delivered(stream, row) for row in rows if row[0])}
-            return [found.get(each) or Delivered(Source(stream, each), {}) for each in ids]
+            rows = client.eval(scripts.FETCH, 1, stream, group, consumer, *ids)
+            return [
+                Delivered(Source(stream, _text(entry_id)), dict(zip(flat[::2], flat[1::2], strict=True)))
+                for entry_id, flat in rows
+            ]
 
     def peek(self, sources: Sequence[Source]) -> list[dict[bytes, bytes]]:
         """What entries hold, whoever has them, without a delivery. Empty where an entry is gone."""

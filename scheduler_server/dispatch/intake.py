@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 from scheduler_server.assignment.effects import Reply
+from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.repeats import same_body
 from scheduler_server.dispatch import Owner, Wire, letters
 from scheduler_server.dispatch.entries import DeadLetter, DeadReason, Delivered, EntryRefused, Source, raw_of
@@ -106,10 +107,17 @@ class Intake:
             self.met[Met.DUPLICATE] += 1
             self._outbox.settle(Settled(source))
             return True
+        latest = self._core.task(task.tenant, task.task_id, 0)
+        if new and latest is not None and self._was_left(latest, task):
+            trail, ended = latest.trail, latest.task.attempt
+            submit = submit._replace(trail=trail._replace(asked=trail.asked or ended))
+            task, latest = task._replace(attempt=ended + 1), None
         # Held before it is submitted: it may be placed, and this heard of, before the reply comes.
         holding = self._holdings.hold(key, source)
         if new:
-            holding.payload_left = bool(task.payload) and not self._room_for_payload(len(task.payload))
+            # What the core knows already it compares with this one, whole.
+            known = latest is not None or key in self._core.queue.waiting.by_task
+            holding.payload_left = bool(task.payload) and not known and not self._room_for_payload(len(task.payload))
         # As it was when it first came: the same body must stay the same.
         asked = task._replace(payload=b"") if holding.payload_left else task
         event = submit._replace(task=asked, delivery=self._delivery, enqueue=True, held=True)
@@ -141,13 +149,27 @@ class Intake:
         """
         waiter = self._core.queue.waiting.by_task.get((task.tenant, task.task_id))
         if waiter is not None:
-            kept, ours = waiter.event.task, not waiter.event.held
+            # One that waits for a call only is gone with it.
+            kept, ours = waiter.event.task, waiter.enqueued and not waiter.event.held
         else:
             record = self._core.task(task.tenant, task.task_id, 0)
             if record is None:
                 return False
             kept, ours = record.task, record.live and not record.held
         return ours and kept.attempt >= task.attempt and same_body(kept, task)
+
+    def _was_left(self, latest: TaskRecord, task: Task) -> bool:
+        """Was this task here before, and left to Redis after a lease: lost and waiting again, or taken back unsent?
+
+        Then it goes on where it was. Its payload may have been in the stream only, so that is not compared.
+        """
+        return (
+            latest.requeued
+            and not latest.live
+            and (task.tenant, task.task_id) not in self._core.queue.waiting.by_task
+            and latest.task.attempt >= task.attempt
+            and same_body(latest.task._replace(payload=b""), task._replace(payload=b""))
+        )
 
     def _known(self, holding: Holding, source: Source) -> None:
         """Somebody else has the task: its worker, the journal, or nobody because it is done."""

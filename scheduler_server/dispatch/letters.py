@@ -77,11 +77,11 @@ def of_record(record: TaskRecord, max_workers_lost: int) -> DeadLetter:
     if record.state is not TaskState.SET_ASIDE:
         why = "may have begun when it was lost, and its loss policy is to report that"
         reason = DeadReason.ATTEMPTS_EXHAUSTED
-    elif record.started_at and record.trail.workers_lost + 1 >= max_workers_lost:
-        why = f"was running on {record.trail.workers_lost + 1} workers when they were lost"
+    elif record.trail.workers_lost >= max_workers_lost:
+        why = f"was the last: {record.trail.workers_lost} workers were lost while they ran the task"
         reason = DeadReason.POISONOUS
     else:
-        why = f"was lost {record.trail.losses + 1} times; max_attempts is {task.max_attempts}"
+        why = f"was the last: it was lost {record.trail.losses} times; max_attempts is {task.max_attempts}"
         reason = DeadReason.ATTEMPTS_EXHAUSTED
     return DeadLetter(reason, f"attempt {task.attempt} {why}; the last worker was {record.worker_id!r}", task,
                       task.attempt, tuple(workers))  # fmt: skip

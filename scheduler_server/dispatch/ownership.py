@@ -97,7 +97,6 @@ class Ownership:
                 if len(page) < _PAGE:
                     break
                 after = page[-1][0]
-        self.refreshed_at = began
         for source in [each for each in self.unread if each not in unread]:
             del self.unread[source]  # another server has it
         missing: list[Source] = []
@@ -109,6 +108,7 @@ class Ownership:
         missing = [each for each in missing if each in known and str(each) not in settled]
         if missing:
             await self._let_go(missing)
+        self.refreshed_at = began  # not earlier: what another server has must not be handed over meanwhile
 
     async def _let_go(self, missing: list[Source]) -> None:
         """Another server has these, or is about to be given them; what nobody has any more stays here."""
@@ -164,9 +164,13 @@ class Ownership:
         holding.withdrawn = True
         self._holdings.forget(self._holdings.let_go(holding))
 
-    def revoke(self, record: TaskRecord, why: str) -> None:
-        """End a lease that nothing was sent of, without acknowledging its entries."""
+    def revoke(self, record: TaskRecord, why: str, *, comes_again: bool = True) -> None:
+        """End a lease that nothing was sent of, without acknowledging its entries.
+
+        `comes_again`: Redis has the task still, so this is no end of it: see `Intake`.
+        """
         task = record.task
+        record.requeued = comes_again
         holding = self._holdings.by_task.get((task.tenant, task.task_id))
         if holding is not None:
             self._forget(holding)

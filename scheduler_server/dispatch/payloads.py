@@ -7,6 +7,7 @@ is handed over at once.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.dispatch import Owner, Wire
@@ -24,7 +25,7 @@ class Keeper:
     """The shell asks it before it binds a lease of a task whose entry is here. For the loop's thread.
 
     A lease that is kept back is neither written down nor offered: a server that is killed meanwhile reads the entry
-    again, and should the time for its acknowledgement pass, its worker is not fenced.
+    again, and the time for its acknowledgement begins when it is sent.
     """
 
     def __init__(
@@ -59,7 +60,8 @@ class Keeper:
         holding = self._of(record)
         if holding is None or not (holding.payload_left or self._ownership.stale):
             return False
-        record.offered_on = None  # whoever misses its acknowledgement has not seen it
+        record.offered_on = None  # nobody was sent it
+        record.ack_by = inf
         self._kept.append(record)
         if self._works():
             self._wake()
@@ -111,5 +113,5 @@ class Keeper:
             detail = "its entry was removed from the stream before its payload was read"
             letter = DeadLetter(DeadReason.INVALID, detail, task, task.attempt)
             self._intake.set_aside_task(holding, letter, durable=True)
-            self._ownership.revoke(record, detail)
+            self._ownership.revoke(record, detail, comes_again=False)
             return task

@@ -77,6 +77,19 @@ return {got[1], #got[2]}
 """Of group, consumer, idle milliseconds, cursor and count: entries nobody has refreshed become this consumer's. Answers
 the next cursor and how many. As a script, since clients differ in what they make of the command's own answer."""
 
+FETCH = """
+local out = {}
+for i = 3, #ARGV do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
+    local row = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i])[1]
+    out[#out + 1] = {ARGV[i], row and row[2] or {}}
+  end
+end
+return out
+"""
+"""Of group, consumer and ids: those that are this consumer's still, with their fields; none where the entry is gone. It
+counts as a delivery. In one step, because XCLAIM alone would take back what another consumer has claimed meanwhile."""
+
 WHOSE = """
 local out = {}
 for i = 2, #ARGV do

@@ -15,6 +15,9 @@ _AT_ONCE = 512
 """Changes sent together: Redis takes them in a millisecond or two."""
 
 
+_NOT_SENT = Answer(None, "not sent")
+
+
 class Batch(NamedTuple):
     """What is sent together."""
 
@@ -61,6 +64,9 @@ class Writer:
         if self._channel is not None:
             waiting = self._channel.waiting
             handed = [waiting.popleft() for _ in range(min(_AT_ONCE, len(waiting)))]
+            for record, holding in handed:
+                if not record.live:
+                    self._told(record, holding, _NOT_SENT)
             handed = [each for each in handed if each[0].live]
         return Batch(settled, published, handed)
 
@@ -72,7 +78,7 @@ class Writer:
             for published in reversed(batch.published):
                 self._outbox.published.appendleft(published)
             for record, holding in batch.handed:
-                self._told(record, holding, Answer(None, "not sent"))
+                self._told(record, holding, _NOT_SENT)
             raise
         error = ""
         for each, answer in zip(sent, answers, strict=True):

@@ -30,7 +30,7 @@ class HealthSettings:
     lost_after_s: float | None = setting(
         None,
         "silence after which a worker is lost: what it had not begun is placed again, what it had begun follows its"
-        " loss policy; none: when it is removed",
+        " loss policy; none: when it is removed, or would be without health.cleanup",
         unit="s",
         above=0,
         maximum=YEAR_S,
@@ -75,6 +75,9 @@ class HealthSettings:
             yield "remove_after_s", f"must not be below unhealthy_after_s ({self.unhealthy_after_s:g})"
         if self.lost_after_s is not None and self.lost_after_s < self.unhealthy_after_s:
             yield "lost_after_s", f"must not be below unhealthy_after_s ({self.unhealthy_after_s:g})"
+        if self.lost_after_s is not None and self.cleanup and self.lost_after_s > self.remove_after_s:
+            limit = f"must not be above remove_after_s ({self.remove_after_s:g})"
+            yield "lost_after_s", f"{limit}: a worker that is removed is lost"
         if self.recovered_load > self.degraded_load:
             yield "recovered_load", f"must not be above degraded_load ({self.degraded_load:g})"
         if self.heartbeat_max_s < self.heartbeat_min_s:

@@ -12,6 +12,7 @@ from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.events import Abandon, CloseQueue, Event, Slept, Submit, Tick, Withdraw
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
+from scheduler_server.assignment.trail import NO_TRAIL
 from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
@@ -113,7 +114,8 @@ class Shell:
         self.durable = Durable(journal)
         self._tickets: dict[int, asyncio.Future[effects.Reply]] = {}
         self._last_ticket = 0
-        self._queued = 0  # the journal's sequence of the task queued last
+        self._enqueued = ""  # the task that `enqueue` is about, as the journal names it
+        self._queued = 0  # and the journal's sequence of it
         self._ended = 0  # the journal's sequence of the handed over lease that ended last in this event
         self._held_acks: dict[int, int] = {}  # by session, answers that wait for the disk
         self._promised = False  # the next lease takes the place of a waiting task's entry
@@ -201,8 +203,13 @@ class Shell:
             waiting.set_result(effect.reply)
 
     def _queue(self, effect: effects.Queued) -> None:
-        if not effect.waiter.event.held:
-            self._queued = self.journal.put(WAITING, waiting_id(effect.waiter.event.task), effect.waiter)
+        event = effect.waiter.event
+        if not event.held:
+            name = waiting_id(event.task)
+            again = event.trail is not NO_TRAIL  # in the place of its lease
+            sequence = self.journal.put(WAITING, name, effect.waiter, always=again)
+            if name == self._enqueued:
+                self._queued = sequence
         for changes in self.changes:
             changes.of_waiting(effect.waiter)
 
@@ -279,8 +286,12 @@ class Shell:
         _, held = self._unsure.pop(record.lease_id)
         for changes in self.changes:
             changes.release()
-        if held is not None and record.live and record.offered_on == held.session:
-            self._send(held)  # otherwise it was cancelled, or its worker is gone
+        if held is None or not record.live or record.offered_on != held.session:
+            return  # it was cancelled, or its worker is gone
+        if self.keeper is not None and record.held and self.keeper.keeps(record):
+            self._unsure[record.lease_id] = (0, held)  # this process was stopped while the lease was written down
+            return
+        self._send(held)
 
     def complete(self, record: TaskRecord, task: Task) -> None:
         """What the keeper kept back is bound and handed over, with its task as it is now; unless it has ended."""
@@ -288,10 +299,12 @@ class Shell:
         if not record.live:
             return
         record.task = task
+        record.ack_by = self._now().monotonic
         worker = record.worker
         if held is not None and worker is not None and worker.session == held.session:
             held = held._replace(task=task)
             record.offered_on = held.session
+            record.ack_by += held.ack_within_s
         self._write_down(record, held)
 
     async def sure(self, lease_id: str) -> None:
@@ -332,7 +345,7 @@ class Shell:
         journal had no room, below 0 where nothing is promised: it was placed or refused. And whether the promise is a
         new one, to be taken back where it cannot be kept.
         """
-        self._queued = -1
+        self._enqueued, self._queued = waiting_id(event.task), -1
         reply: effects.Reply = self.handle(event)
         if reply.waiting is not None and self._queued < 0:  # promised before; that may not be on disk yet
             return reply, self.journal.status().sequence, False

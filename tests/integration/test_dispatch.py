@@ -290,7 +290,8 @@ async def test_what_another_server_has_taken_is_not_run_here(stream: Stream) -> 
         server.workers.start("w")
         stream.add("u")
         await until(lambda: server.workers.count() == {"u": 1}, "only the other one runs")
-        assert stream.pending() == 1
+        await until(lambda: stream.pending() == 1, "and is acknowledged")
+        assert server.workers.count() == {"u": 1}
 
 
 async def test_a_server_that_could_not_refresh_asks_before_it_hands_over(stream: Stream, tmp_path: Path) -> None:
@@ -313,6 +314,7 @@ async def test_two_servers_share_one_stream_and_run_each_task_once(stream: Strea
     async with running(one) as first, running(two) as second:
         first.workers.start("a", slots=4)
         second.workers.start("b", slots=4)
+        await until(lambda: first.dispatcher.link.works and second.dispatcher.link.works, "both read")
         for number in range(400):
             stream.add(f"t{number}")
         await until(lambda: len(first.workers.ran) + len(second.workers.ran) == 400, "all run")

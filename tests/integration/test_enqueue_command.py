@@ -57,6 +57,7 @@ async def test_a_file_of_tasks_is_put_in_line_by_line(stream: Stream, tmp_path: 
         (["--task-id", "t", "--type", "w", "--set", "colour=red"], "", 2, "the options: Message type"),
         (["--task-id", "t", "--type", "w", "--payload", "@/no/such"], "", 2, "--payload @/no/such: No such file"),
         (["--file", "/no/such"], "", 2, "--file /no/such: No such file"),
+        (["--file", "-", "--tenant", "a", "--set", "x=1"], "", 2, "--file: has whole tasks; not with --tenant, --set"),
         (["--file", "-"], "{}\n{", 2, "-, line 2: is no JSON"),
         (["--file", "-"], "[]", 2, "-, line 1: is no JSON object"),
         (["--file", "-"], '{"features": ' + "[" * 100_000, 2, "-, line 1: is no JSON"),

@@ -625,7 +625,7 @@ Global___LeaseDeclined: _TypeAlias = LeaseDeclined  # noqa: Y015
 
 @_typing.final
 class LeaseReturned(_message.Message):
-    """The worker gives back a task that it did not start. It is placed elsewhere."""
+    """The worker gives back a task that it did not start, to drain or to leave. While it does neither, it declines it so."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from scheduler_server.assignment.effects import CancelReply, HandOver, Published, Queued, Reply, Resolved
+from scheduler_server.assignment.effects import CancelReply, HandOver, Published, Queued, Reply, Resolved, Unqueued
 from scheduler_server.assignment.events import Cancel, Heartbeat, Submit
 from scheduler_server.assignment.settings import AssignmentSettings, CoreSettings
+from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import Outcome, OutcomeStatus
 from scheduler_server.model.task import Delivery, LossPolicy, Task, TaskState
@@ -381,3 +382,91 @@ def test_a_task_kept_elsewhere_is_so_until_its_worker_has_it() -> None:
     assert record.held
     rig.give(Heartbeat(1, make_sample(reports=(LeaseReport(record.lease_id, ReportKind.ACKNOWLEDGED),))))
     assert not record.held
+
+
+# ---------------------------------------------------------------------- found in review
+
+
+def test_a_process_that_always_has_something_to_tell_is_taken_at_its_list_after_the_grace() -> None:
+    rig = Rig(CoreSettings(worker=WorkerSettings(reconcile_grace_s=30)))
+    worker(rig, "w1", slots=2)
+    begun(rig, loss_policy=LossPolicy.REQUEUE)
+    lease = lease_of(rig)
+    kept = [rig.place(f"short{at}", delivery=STREAM).lease_id for at in range(1)]
+    rig.disconnect("w1")
+    done = LeaseReport(kept[0], ReportKind.FINISHED, Outcome(OutcomeStatus.SUCCEEDED, 5.0))
+    worker(rig, "w1", boot="another", slots=2, reports=(done,))
+    rig.core.ledger.tasks["", "t1"].unsure = True  # as after a restart: no other grace is for it
+    for _ in range(30):
+        rig.tick_for(1)
+        rig.beat("w1", reports=(done,), running=())
+    assert lease_of(rig) == lease, "its end may still be told"
+    rig.tick_for(1)
+    rig.beat("w1", reports=(done,), running=())
+    assert lease_of(rig) != lease
+
+
+def test_what_a_worker_that_goes_on_working_gives_back_it_has_declined() -> None:
+    """It would get it again at once, and give it back again, for ever."""
+    rig = Rig()
+    worker(rig, "w1")
+    lease = rig.place("t1", delivery=STREAM).lease_id
+    tell(rig, "w1", lease, ReportKind.RETURNED)
+    assert state_of(rig) is TaskState.WAITING
+    assert rig.core.queue.waiting.by_task["", "t1"].event.trail.losses == 1
+
+
+@pytest.mark.parametrize("slot", [False, True], ids=["without a free slot", "with a free slot"])
+def test_what_is_lost_after_its_start_by_is_not_placed_again(slot: bool) -> None:
+    rig = Rig()
+    worker(rig, "w1")
+    rig.place("t1", delivery=STREAM, start_by=rig.now.wall + 1.0)
+    if slot:
+        worker(rig, "w2")
+    rig.go(1.5)
+    rig.remove("w1")
+    (ended,) = [effect.ended for effect in rig.find(Unqueued)]
+    assert ended is not None
+    assert ended.state is TaskState.EXPIRED
+    assert len(rig.find(Queued)) == 1, "who follows the task hears that it waited"
+
+
+@pytest.mark.parametrize("placed", [False, True], ids=["while it waits", "while it runs again"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["long after", "after a restart"])
+def test_the_first_attempt_stands_for_the_next_ones_when_it_is_forgotten_itself(placed: bool, restarted: bool) -> None:
+    rig = Rig(CoreSettings(assignment=AssignmentSettings(ended_kept=0, ended_kept_s=1)))
+    worker(rig, "w1")
+    rig.place("t1", delivery=STREAM)
+    rig.remove("w1")
+    if placed:
+        worker(rig, "w2")
+    if restarted:
+        again = Rig(rig.settings, incarnation="j")
+        again.t = rig.t
+        if placed:
+            restore_lease(again.core, again.now, lease_to_bytes(rig.core.ledger.tasks["", "t1"]))
+        else:
+            waiting = waiting_to_bytes(rig.core.queue.waiting.by_task["", "t1"])
+            restore_waiting(again.core, again.now, waiting)
+        rig = again
+    else:
+        for _ in range(3):
+            rig.tick_for(1)
+    assert rig.core.task("", "t1", 1) is None, "forgotten"
+    asked = rig.submit("t1", delivery=STREAM)
+    assert asked.replayed
+    assert asked.state is not None
+    assert rig.refuse("t1", delivery=STREAM, priority=0.9).reason == "TASK_CONFLICT"
+    rig.give(Cancel("", "t1", 1))
+    assert rig.one(CancelReply).state is TaskState.CANCELLED
+
+
+def test_a_server_that_never_removes_workers_still_loses_the_silent_ones() -> None:
+    rig = Rig(CoreSettings(health=HealthSettings(cleanup=False, remove_after_s=60)))
+    worker(rig, "w1")
+    begun(rig, loss_policy=LossPolicy.REQUEUE)
+    rig.tick_for(59.9)
+    assert state_of(rig) is TaskState.STARTED
+    rig.tick_for(1.2)
+    assert state_of(rig) is TaskState.WAITING
+    assert "w1" in rig.core.fleet.records

@@ -1,12 +1,21 @@
 """Tasks staged on a worker beyond its slots."""
 
 from scheduler_server.assignment.settings import CoreSettings
-from scheduler_server.model.task import Delivery
+from scheduler_server.model.prediction import Prediction
+from scheduler_server.model.task import Delivery, Task
 from scheduler_server.model.worker import Health, Registration
 from scheduler_server.registry.settings import WorkerSettings
+from tests.fakes.predictor import KnowsNothing
 from tests.unit.assignment.rig import Rig, make_sample
 
 STREAM = Delivery.STREAM
+
+
+class Silent(KnowsNothing):
+    """Has no answer, so workers are chosen in turn."""
+
+    def predict(self, task: Task) -> Prediction:
+        raise RuntimeError
 
 
 def worker(rig: Rig, name: str, slots: int = 1, prefetch: int | None = 1, load: float = 0.0) -> None:
@@ -76,3 +85,14 @@ def test_free_slots_and_slots_in_use_do_not_count_what_is_staged() -> None:
         rig.place(delivery=STREAM)
     assert rig.worker().free == 0
     assert rig.core.fleet.slots == 2
+
+
+def test_nobody_is_staged_where_somebody_has_a_free_slot_whatever_chooses() -> None:
+    rig = Rig(predictor=Silent())
+    for name in ("a", "b", "c"):
+        worker(rig, name, prefetch=2)
+    first = [rig.place(delivery=STREAM) for _ in range(3)]
+    assert {each.worker_id for each in first} == {"a", "b", "c"}
+    rig.end(first[1].lease_id)
+    assert rig.place(delivery=STREAM).worker_id == first[1].worker_id
+    assert rig.place(delivery=STREAM).worker_id in {"a", "b", "c"}, "then it is staged on somebody"

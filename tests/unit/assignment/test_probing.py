@@ -3,7 +3,7 @@
 from scheduler_server.assignment.effects import ProbeSent
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.model.fleet_event import FleetEventKind
-from scheduler_server.model.worker import Health
+from scheduler_server.model.worker import Health, Registration
 from scheduler_server.registry.settings import WorkerSettings
 from tests.unit.assignment.rig import Rig
 
@@ -76,3 +76,25 @@ def test_probes_can_be_switched_off() -> None:
     rig = Rig(CoreSettings(worker=WorkerSettings(probe_interval_s=None)))
     rig.connect(accepts_tasks=True)
     assert beats(rig, 100) == []
+
+
+def test_a_worker_that_was_not_receiving_is_asked_at_once_on_its_new_stream() -> None:
+    rig = Rig()
+    rig.echoes = False
+    rig.connect(accepts_tasks=True, epoch=("boot", 1))
+    beats(rig, 61)
+    assert rig.worker().deaf
+    rig.echoes = True
+    rig.connect(accepts_tasks=True, epoch=("boot", 2))
+    beats(rig, 2)
+    assert not rig.worker().deaf
+
+
+def test_a_worker_that_takes_no_tasks_from_its_stream_any_more_need_not_prove_that_it_could() -> None:
+    rig = Rig()
+    rig.echoes = False
+    rig.connect(accepts_tasks=True)
+    beats(rig, 61)
+    assert rig.worker().deaf
+    rig.beat(registration=Registration(slots=2, reports_outcomes=True), running=())
+    assert rig.place().worker_id == "w1"
