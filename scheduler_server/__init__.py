@@ -17,5 +17,6 @@ The map of the house. Each folder answers one question; its `__init__.py` is the
     model/        what are the things?
     worker/       the SDK of workers
     client/       the SDK of queue services
+    schedctl/     what does an operator type?
     demo/         real workers, a real queue, in one command
 """
