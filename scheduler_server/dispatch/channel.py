@@ -153,8 +153,6 @@ class Channel:
         if reply.refusal is not None:
             self._set_aside(record, holding, reply.refusal.message)
         else:
-            record.requeued = True
-        else:
             record.requeued, record.trail = True, trail
 
     def _set_aside(self, record: TaskRecord, holding: Holding | None, detail: str) -> None:
