@@ -281,7 +281,7 @@ def test_the_script_for_zsh_is_one_and_completes() -> None:
     script = f"""
     schedctl() {{ {" ".join(COMMAND)} "$@"; }}
     compdef() {{ :; }}
-    compadd() {{ print -l -- "${{candidates[@]}}"; }}
+    compadd() {{ print -l -- "$@[2,-1]"; }}
     source <(schedctl completion zsh)
     words=(schedctl workers --sort lo) CURRENT=4
     _schedctl

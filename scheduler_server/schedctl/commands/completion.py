@@ -18,7 +18,7 @@ _ZSH: Final = r"""#compdef schedctl
 _schedctl() {
     local -a candidates
     candidates=("${(@f)$(schedctl completion candidates "${(@)words[2,CURRENT]}" 2>/dev/null)}")
-    compadd -a candidates
+    compadd -- ${candidates:#}
 }
 compdef _schedctl schedctl
 """
