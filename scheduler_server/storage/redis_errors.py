@@ -36,9 +36,7 @@ _BY_CLASS = (
 """redis-py takes the code off where it has a class for it."""
 
 
-def explain(
-    error: BaseException, address: RedisAddress, timeout_s: float, own: Mapping[str, str] | None = None
-) -> str:
+def explain(error: BaseException, address: RedisAddress, timeout_s: float, own: Mapping[str, str] | None = None) -> str:
     """The reason, as the end of a sentence that names the server. `own` says by code what it means to the caller."""
     text = _plain(str(error))
     meanings = {**_BY_CODE, **(own or {})}
