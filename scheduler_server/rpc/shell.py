@@ -159,6 +159,7 @@ class Shell:
         self.last_event = now[0]
         if now[0] > self._armed_for + _SLEPT_S:
             self._slept(now)
+        self._ended = 0  # what ended without a report of this event holds up nobody's ack
         for effect in core.handle(now, event):
             kind = type(effect)
             if kind in _REPLIES:
@@ -247,8 +248,7 @@ class Shell:
         After a kill in between, the worker tells of it again. Otherwise a lease would come back whose worker knows
         nothing of it, as if it had never got there, and its task would be done a second time.
         """
-        ended, self._ended = self._ended, 0
-        session = ack.session
+        ended, session = self._ended, ack.session
         held = self._held_acks.get(session, 0)
         if not ended and not held:
             self._send(ack)
