@@ -7,7 +7,7 @@ are made. Neither knows how the other, or the store, works.
 
 from collections.abc import Iterable, Iterator
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -80,9 +80,18 @@ def restore(core: "Scheduler", now: Now, kept: Iterable[dict[str, Any]]) -> list
     return faults
 
 
-_LEASE = tuple[Task, Decision, Delivery, str, Trail]
-_DECODE = msgspec.msgpack.Decoder(_LEASE)
-_DECODE_OLDER = msgspec.msgpack.Decoder(tuple[Task, Decision, Delivery])  # of 0.1: without process and trail
+class _KeptLease(NamedTuple):
+    """A lease as the journal has it. What an older version did not write has a default, and stands at the end."""
+
+    task: Task
+    decision: Decision
+    delivery: Delivery
+    boot_id: str = ""
+    trail: Trail = NO_TRAIL
+    submitted_wall: float = 0.0
+
+
+_DECODE = msgspec.msgpack.Decoder(_KeptLease)
 _ENCODE = msgspec.msgpack.Encoder()
 
 
@@ -91,19 +100,15 @@ def lease_to_bytes(record: TaskRecord) -> bytes:
     decision = record.decision
     if decision.explanation is not None:
         decision = decision._replace(explanation=None)
-    return _ENCODE.encode((record.task, decision, record.delivery, record.boot_id, record.trail))
+    return _ENCODE.encode((record.task, decision, record.delivery, record.boot_id, record.trail, record.submitted_wall))
 
 
 def restore_lease(core: "Scheduler", now: Now, kept: bytes) -> None:
     """Take a lease back; it waits for its worker among the orphans. ValueError where it makes no sense."""
-    boot_id, trail = "", NO_TRAIL
     try:
-        task, decision, delivery, boot_id, trail = _DECODE.decode(kept)
+        task, decision, delivery, boot_id, trail, submitted_wall = _DECODE.decode(kept)
     except msgspec.MsgspecError as error:
-        try:
-            task, decision, delivery = _DECODE_OLDER.decode(kept)
-        except msgspec.MsgspecError:
-            raise ValueError(f"not a lease: {error}") from error
+        raise ValueError(f"not a lease: {error}") from error
     age_s = max(0.0, now.wall - decision.decided_at)
     expires_at = now.monotonic + core.settings.worker.lost_track_after_s
     record = TaskRecord(task, decision, None, delivery, now.monotonic - age_s, expires_at)
@@ -111,15 +116,28 @@ def restore_lease(core: "Scheduler", now: Now, kept: bytes) -> None:
     record.state = TaskState.PLACED if delivery is Delivery.CALLER else TaskState.ACKNOWLEDGED
     record.unsure = delivery is Delivery.STREAM
     record.boot_id, record.trail = boot_id, trail
+    if 0.0 < submitted_wall < record.placed_wall:
+        record.submitted_wall = submitted_wall
     older = core.ledger.tasks.get((task.tenant, task.task_id))
     core.ledger.add(record, older)
     core.departures.spare_until(core.started.monotonic + core.settings.health.restart_grace_s)
     core.ledger.orphans.setdefault(record.worker_id, []).append(record)
 
 
-_WAITING = tuple[Task, Delivery, bool, float, int, float, float, Trail]
-_DECODE_WAITING = msgspec.msgpack.Decoder(_WAITING)
-_DECODE_OLDER_WAITING = msgspec.msgpack.Decoder(tuple[Task, Delivery, bool, float, int, float, float])
+class _KeptWaiting(NamedTuple):
+    """A task that waits, likewise."""
+
+    task: Task
+    delivery: Delivery
+    explain: bool
+    since_wall: float
+    sequence: int
+    p50_s: float
+    work_s: float
+    trail: Trail = NO_TRAIL
+
+
+_DECODE_WAITING = msgspec.msgpack.Decoder(_KeptWaiting)
 
 
 def waiting_to_bytes(waiter: Waiter) -> bytes:
@@ -131,14 +149,10 @@ def waiting_to_bytes(waiter: Waiter) -> bytes:
 
 def restore_waiting(core: "Scheduler", now: Now, kept: bytes) -> None:
     """Let a task wait again that waited before a restart, after the leases. ValueError where it makes no sense."""
-    trail = NO_TRAIL
     try:
         task, delivery, explain, since_wall, sequence, p50_s, work_s, trail = _DECODE_WAITING.decode(kept)
     except msgspec.MsgspecError as error:
-        try:
-            task, delivery, explain, since_wall, sequence, p50_s, work_s = _DECODE_OLDER_WAITING.decode(kept)
-        except msgspec.MsgspecError:
-            raise ValueError(f"not a waiting task: {error}") from error
+        raise ValueError(f"not a waiting task: {error}") from error
     if not (isfinite(since_wall) and 0.0 <= p50_s < inf and 0.0 <= work_s < inf and sequence >= 0):
         raise ValueError(f"not a waiting task: since {since_wall!r}, number {sequence}, {p50_s!r} s, {work_s!r} s")
     placed = core.ledger.tasks.get((task.tenant, task.task_id))
