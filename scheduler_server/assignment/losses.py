@@ -18,9 +18,6 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.task import Delivery, LossPolicy, TaskState
 
-_MOST_AVOIDED = 16
-"""Workers that a task avoids at most: who was declined by more of them is told nothing by their names."""
-
 
 class Loss(Enum):
     """Why a lease ends without an outcome."""
@@ -75,16 +72,14 @@ class Losses:
     def _trail(self, now: Now, record: TaskRecord, loss: Loss) -> Trail:
         before = record.trail
         began = record.started_at
-        avoid, until = before.avoid, before.avoid_until
         if loss is Loss.DECLINED:
-            avoid = (*(name for name in avoid if name != record.worker_id), record.worker_id)[-_MOST_AVOIDED:]
-            until = now.wall + self._settings.avoid_decliner_s
+            before = before.avoiding(record.worker_id, now.wall + self._settings.avoid_decliner_s)
         return Trail(
             before.losses + (loss is not Loss.RETURNED),
             before.workers_lost + (loss is Loss.WORKER_LOST and began > 0.0),
             max(before.elapsed_s, now.monotonic - began if began else 0.0),
-            avoid,
-            until,
+            before.avoid,
+            before.avoid_until,
             before.asked or record.task.attempt,
         )
 

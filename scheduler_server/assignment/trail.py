@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+_MOST_AVOIDED = 16
+"""Workers that a task avoids at most: who was declined by more of them is told nothing by their names."""
+
 
 class Trail(NamedTuple):
     """Goes with a task from one attempt to the next.
@@ -22,6 +25,11 @@ class Trail(NamedTuple):
     def covers(self, attempt: int, now: int) -> bool:
         """Has the server itself made the attempt `now` of this one? That is true whether it is still known or not."""
         return 0 < self.asked <= attempt < now
+
+    def avoiding(self, worker_id: str, until: float) -> "Trail":
+        """The same, and not to this worker before `until`; to the others, not before then either."""
+        others = tuple(name for name in self.avoid if name != worker_id)
+        return self._replace(avoid=(*others, worker_id)[-_MOST_AVOIDED:], avoid_until=until)
 
 
 NO_TRAIL = Trail()

@@ -21,9 +21,6 @@ from scheduler_server.model.task import Delivery, LossPolicy, TaskState
 
 _WORKER_LOST = "its worker was lost"
 
-_MOST_AVOIDED = 16
-"""Workers that a task avoids at most, as for those that decline it."""
-
 
 class Channel:
     """For the loop's thread, but for `orders`."""
@@ -135,10 +132,9 @@ class Channel:
     def _again(self, record: TaskRecord, holding: Holding | None, why: str) -> None:
         """Place it again as its next attempt, elsewhere for a while; or set it aside, when it has had its attempts."""
         task, before = record.task, record.trail
-        avoid = (*(name for name in before.avoid if name != record.worker_id), record.worker_id)[-_MOST_AVOIDED:]
         until = self._owner.now().wall + self._owner.core.settings.assignment.avoid_decliner_s
         asked = before.asked or task.attempt
-        trail = before._replace(losses=before.losses + 1, avoid=avoid, avoid_until=until, asked=asked)
+        trail = before.avoiding(record.worker_id, until)._replace(losses=before.losses + 1, asked=asked)
         if trail.losses >= task.max_attempts:
             self._set_aside(record, holding, f"{why}; it was handed over {trail.losses} times")
             return
