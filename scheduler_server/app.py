@@ -262,8 +262,8 @@ class App:
         if not settings.url:
             return None
         name = consumer_name(settings.consumer, path)
-        # Its random numbers spread retries.
-        return Dispatcher(self.shell, Entries(), settings, name, restored=self._settled, random=random.Random())  # noqa: S311
+        chance = random.Random()  # noqa: S311 -- spreads retries
+        return Dispatcher(self.shell, Entries(), settings, name, restored=self._settled, random=chance)
 
     # ------------------------------------------------------------------ what was learned
 

@@ -141,7 +141,7 @@ def _share(percent: float | None) -> str:
 
 
 def _error(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{100 * ratio:.1f}" if ratio < 10 else f"{100 * ratio:,.0f}"  # noqa: PLR2004
+    return "-" if ratio is None else f"{100 * ratio:.1f}" if ratio < 10 else f"{100 * ratio:,.0f}"  # noqa: PLR2004 -- 1,000 %
 
 
 def _number(value: float | None) -> str:

@@ -17,8 +17,9 @@ from enum import Enum
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from scheduler_server.storage.url_hosts import host_and_port
+
 MASK = "***"
-_MAX_PORT = 65_535
 _MAX_DB = 10_000  # a server has 16 unless it was configured otherwise; bounds a slip of the keyboard
 _REDIS_PORT, _SENTINEL_PORT = 6_379, 26_379
 
@@ -114,24 +115,11 @@ def _networked(about: dict[str, Any], hosts: str, path: str, db: str) -> RedisAd
     number = _db(steps[0] if steps else db)
     if kind is Kind.CLUSTER and number:
         raise RedisUrlError("must not choose a database: a cluster has only database 0")
-    found = tuple(_host(each, _SENTINEL_PORT if kind is Kind.SENTINEL else _REDIS_PORT) for each in hosts.split(","))
+    port = _SENTINEL_PORT if kind is Kind.SENTINEL else _REDIS_PORT
+    found = tuple(host_and_port(each, port, RedisUrlError) for each in hosts.split(","))
     if kind is Kind.SINGLE and len(found) > 1:
         raise RedisUrlError("names several hosts: use redis+sentinel:// or redis+cluster://")
     return RedisAddress(**about, hosts=found, service=service, db=number)
-
-
-def _host(text: str, default_port: int) -> tuple[str, int]:
-    host, port = text, ""
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
-    elif text.count(":") <= 1:
-        host, _, port = text.partition(":")
-    if not host:
-        raise RedisUrlError("must name a host")
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT):
-        raise RedisUrlError(f"must have a port of 1 to {_MAX_PORT}")  # what stands there may be half a password
-    return unquote(host), int(port) if port else default_port
 
 
 def _db(text: str) -> int:

@@ -11,10 +11,11 @@ and `verify` (true, false).
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from scheduler_server.storage.url_hosts import host_and_port
+
 _PLAIN, _TLS = "clickhouse", "clickhouses"
 _PORTS = {_PLAIN: 9_000, _TLS: 9_440}
 _DATABASE = "scheduler"
-_MAX_PORT = 65_535
 _MASK = "***"
 
 
@@ -60,7 +61,7 @@ def parse(url: str) -> ClickHouseAddress:
         raise ClickHouseUrlError("must name one database after the hosts, without / or `")
     options = _options(parts.query, tls)
     return ClickHouseAddress(
-        hosts=tuple(_host(each, _PORTS[parts.scheme]) for each in hosts.split(",")),
+        hosts=tuple(host_and_port(each, _PORTS[parts.scheme], ClickHouseUrlError) for each in hosts.split(",")),
         database=database or _DATABASE,
         user=unquote(user) or "default",
         password=unquote(password),
@@ -68,20 +69,6 @@ def parse(url: str) -> ClickHouseAddress:
         verify=options.get("verify", "true") == "true",
         ca_certs=options.get("ca_certs", ""),
     )
-
-
-def _host(text: str, default_port: int) -> tuple[str, int]:
-    host, port = text, ""
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
-    elif text.count(":") <= 1:
-        host, _, port = text.partition(":")
-    if not host:
-        raise ClickHouseUrlError("must name a host")
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT):
-        raise ClickHouseUrlError(f"must have a port of 1 to {_MAX_PORT}")  # what stands there may be half a password
-    return unquote(host), int(port) if port else default_port
 
 
 def _options(query: str, tls: bool) -> dict[str, str]:
