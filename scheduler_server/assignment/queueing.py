@@ -18,15 +18,16 @@ from scheduler_server.assignment.outlook import Outlook
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.queue_settings import QueueSettings
 from scheduler_server.assignment.repeats import same_body
+from scheduler_server.assignment.room import no_room
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.tenants import Tenants
 from scheduler_server.assignment.timers import Timers
 from scheduler_server.assignment.trail import Trail
 from scheduler_server.assignment.usage import Usage
-from scheduler_server.assignment.waiting import MOST_GROUPS, Waiter, WaitingTasks
+from scheduler_server.assignment.waiting import Waiter, WaitingTasks
 from scheduler_server.model.clock import Now
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.task import BlockingReason, Prospects, Task, TaskKey, TaskState
+from scheduler_server.model.task import Prospects, Task, TaskKey, TaskState
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.usable import usable
 from scheduler_server.registry.fleet import Fleet
@@ -136,7 +137,7 @@ class Queue:
     def park(self, now: Now, event: Submit, out: list[Effect]) -> None:
         """Let a task wait that cannot be placed now or is not due; or refuse it: no room."""
         task = event.task
-        full = self._no_room(event)
+        full = no_room(self._settings, self._share, self.waiting, event)
         if full is not None:
             self._placement.refuse(full, out)
             return
@@ -220,44 +221,6 @@ class Queue:
         if waiter.answer is not None:
             self._promises.watch(waiter.answer.p90_at, waiter)
         return prospects
-
-    def _no_room(self, event: Submit) -> Refusal | None:
-        settings, waiting, task = self._settings, self.waiting, event.task
-        share = self._share
-        tenant = self.tenants.find(task.tenant)
-        if (
-            len(waiting.by_task) < settings.max_length
-            and (tenant is None or tenant.waiting < share)
-            and waiting.payload_bytes + len(task.payload) <= settings.max_payload_bytes
-            and waiting.has_group(event)
-        ):
-            return None
-        about = (("task_id", task.task_id), ("tenant", task.tenant))
-        blocking = BlockingReason.NO_FREE_SLOT
-        if len(waiting) >= settings.max_length:
-            message = f"the queue is full: {len(waiting):,} tasks wait; queue.max_length is {settings.max_length:,}"
-            return Refusal(Reason.QUEUE_FULL, message, about, blocking, retry_after_s=1.0)
-        if tenant is not None and tenant.waiting >= share:
-            message = (
-                f"tenant {task.tenant!r} has {share:,} tasks waiting, as many as queue.tenant_share,"
-                f" {settings.tenant_share:g}, allows"
-            )
-            return Refusal(Reason.QUEUE_FULL, message, about, BlockingReason.OVER_TENANT_SHARE, retry_after_s=1.0)
-        if waiting.payload_bytes + len(task.payload) > settings.max_payload_bytes:
-            message = (
-                f"the queue is full: {waiting.payload_bytes:,} bytes of payload wait; queue.max_payload_bytes is"
-                f" {settings.max_payload_bytes:,}"
-            )
-            return Refusal(Reason.QUEUE_FULL, message, about, blocking, retry_after_s=1.0)
-        if not waiting.has_group(event):
-            mine = max(1, int(MOST_GROUPS * settings.tenant_share))
-            if waiting.group_count >= MOST_GROUPS or (tenant is not None and tenant.groups >= mine):
-                message = (
-                    f"tasks with at most {MOST_GROUPS:,} different sets of capabilities and labels can wait at once,"
-                    f" {mine:,} of them for one tenant"
-                )
-                return Refusal(Reason.QUEUE_FULL, message, about, blocking, retry_after_s=1.0)
-        return None
 
     def _wait(self, now: Now, waiter: Waiter, event: Submit) -> None:
         waiter.tickets[event.ticket] = now.monotonic + (event.wait_s or 0.0)

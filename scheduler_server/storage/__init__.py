@@ -13,6 +13,8 @@ either stops no decision.
     journal = Journal.open(folder.file("journal.sqlite"))                 JournalError: one line, with a reason
     writer = JournalWriter(journal, restored=journal.load(), encode=..., persisted=..., loop=loop)
 
+`decision_log/` keeps decisions and what came of them; `url_hosts.py` reads the hosts of every store's URL.
+
 Why SQLite and not a log of our own: group commit, checksummed frames and recovery after kill -9 are solved
 there. Why snapshots are not in it: they are rewritten as a whole, and a file can be set aside, copied and
 compared. May import: the standard library, `msgspec`, `redis` and `model`. Nothing here knows what a lease or a
