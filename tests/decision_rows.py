@@ -79,5 +79,5 @@ def batch(entries: Iterable[Entry], number: int = 1, incarnation: str = "run1", 
     """One batch, its entries numbered from `first`."""
     rows: dict[Table, list[tuple[Any, ...]]] = defaultdict(list)
     for at, entry in enumerate(entries, first):
-        flatten(entry, incarnation, at, rows)
+        flatten(type(entry), entry, incarnation, at, rows)
     return Batch(incarnation, number, dict(rows))

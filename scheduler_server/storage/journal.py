@@ -7,7 +7,6 @@ newest. Rows go oldest first only, so a delete is never forgotten before the put
 """
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +15,11 @@ from zlib import crc32
 import msgspec
 
 from scheduler_server.storage.entries import Entry, JournalError, JournalFault
+from scheduler_server.storage.sqlite_file import connect, fault, stamp, told, write_ahead
 
 _VERSION = 1
 _APPLICATION_ID = 0x53434A31  # "SCJ1": tells this journal from any other SQLite file
 _BUSY_TIMEOUT_S = 1.0  # somebody reads with the sqlite3 shell: wait that long, then say `locked` and try again
-_WAL_KEPT_BYTES = 16 << 20  # what a burst leaves behind in the log file
 _HISTORY_BYTES = 256 << 10  # history that is always allowed: below it, cleaning would cost more than it frees
 _CLEANED_AT_ONCE = 64  # rows; bounds what one commit moves
 
@@ -57,20 +56,10 @@ class Journal:
                 disk_full or io.
         """
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
+            connection = connect(path, busy_timeout_s=_BUSY_TIMEOUT_S, cached_statements=8)
         except OSError as error:
-            reason = JournalFault.UNWRITABLE
-            raise JournalError(reason, f"journal {path}: cannot be opened: {error.strerror}") from None
-        try:
-            # Autocommit (isolation_level=None): transactions are ours. Used by one thread at a time, not by
-            # one only.
-            connection = sqlite3.connect(
-                path,
-                timeout=_BUSY_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=8,
-            )
+            why = f"journal {path}: cannot be opened: {error.strerror}"
+            raise JournalError(JournalFault.UNWRITABLE, why) from None
         except sqlite3.Error as error:
             raise _journal_error(path, error) from None
         try:
@@ -177,10 +166,8 @@ class Journal:
 
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     run = connection.execute
-    version = run("PRAGMA user_version").fetchone()[0]
-    application = run("PRAGMA application_id").fetchone()[0]
-    tables = run("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if (tables or application or version) and application != _APPLICATION_ID:
+    version, empty, ours = stamp(connection, _APPLICATION_ID)
+    if not ours:
         raise JournalError(JournalFault.CORRUPT, f"journal {path}: is a SQLite file, but no journal of this server")
     if version > _VERSION:
         known = f"this server knows up to {_VERSION}"
@@ -188,11 +175,9 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     damage = run("PRAGMA quick_check(1)").fetchone()[0]
     if damage != "ok":
         raise JournalError(JournalFault.CORRUPT, f"journal {path}: is corrupt: {' '.join(damage.split())}")
-    run("PRAGMA journal_mode = WAL")
-    run("PRAGMA synchronous = FULL")
-    run(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
+    write_ahead(connection, synchronous="FULL")
     run("BEGIN IMMEDIATE")
-    if not tables:
+    if empty:
         run(_SCHEMA)
         run(f"PRAGMA application_id = {_APPLICATION_ID}")
     # Writes a page even where nothing changes: a full or read-only disk is found now, not at the first lease.
@@ -200,28 +185,5 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     run("COMMIT")
 
 
-# By primary result code; sqlite_errorname may be an extended one such as SQLITE_IOERR_WRITE.
-_REASONS = {
-    "SQLITE_NOTADB": JournalFault.CORRUPT,
-    "SQLITE_CORRUPT": JournalFault.CORRUPT,
-    "SQLITE_BUSY": JournalFault.LOCKED,
-    "SQLITE_LOCKED": JournalFault.LOCKED,
-    "SQLITE_CANTOPEN": JournalFault.UNWRITABLE,
-    "SQLITE_READONLY": JournalFault.UNWRITABLE,
-    "SQLITE_PERM": JournalFault.UNWRITABLE,
-    "SQLITE_FULL": JournalFault.DISK_FULL,
-}
-_SENTENCES = {
-    JournalFault.CORRUPT: "is corrupt",
-    JournalFault.LOCKED: "is locked by another process",
-    JournalFault.UNWRITABLE: "cannot be written",
-    JournalFault.DISK_FULL: "has no room left",
-}
-
-
 def _journal_error(path: Path, error: sqlite3.Error) -> JournalError:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    primary = "_".join(name.split("_")[:2])
-    reason = _REASONS.get(primary, JournalFault.IO)
-    sentence = _SENTENCES.get(reason, "failed")
-    return JournalError(reason, f"journal {path}: {sentence}: {error}" + (f" ({name})" if name else ""))
+    return JournalError(JournalFault[fault(error)], told(f"journal {path}", error))

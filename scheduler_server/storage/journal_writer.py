@@ -102,6 +102,10 @@ class JournalWriter:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
+    def reconfigure(self, flush_interval_s: float) -> None:
+        """Let changes collect for so long from the next batch on."""
+        self._interval_s = flush_interval_s
+
     def put(self, kind: str, id: str, value: object, *, always: bool = False) -> int:  # noqa: A002 -- the column's name
         """Remember `value`; its sequence, or 0 when there is no room (see the overflow policy).
 
@@ -140,6 +144,16 @@ class JournalWriter:
         if not self._hurried:
             self._hurried = True
             self._loop.call_soon(self._flush_hurried)
+
+    @property
+    def persisted(self) -> int:
+        """All up to this sequence is on disk. Apart from `status`, for those who ask at each change."""
+        return self._persisted
+
+    @property
+    def healthy(self) -> bool:
+        """Did the last commit succeed? True before the first."""
+        return self._healthy
 
     def status(self) -> JournalStatus:
         """How it is doing now."""

@@ -30,6 +30,8 @@ class MemoryJournal:
 class UnavailableJournal:
     """Stands where a `JournalWriter` would, when the journal could not be opened: refuses, and says why."""
 
+    persisted, healthy = 0, False
+
     def __init__(self, reason: str) -> None:
         self._reason = reason
         self._dropped = 0

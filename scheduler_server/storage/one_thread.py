@@ -5,7 +5,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -16,37 +15,54 @@ class OneThread:
     """Runs what it is given, one after another.
 
     Not a ThreadPoolExecutor: the interpreter joins an executor's threads when it exits, so a disk or a Redis that
-    hangs would hang the exit. This thread is a daemon.
+    hangs would hang the exit. This thread is a daemon. Results go to a future of the loop itself: one of
+    concurrent.futures, chained to it, would cost the loop more at each call.
     """
 
     def __init__(self, name: str) -> None:
-        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, what: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """Queue one call. After `close` it is never run."""
-        future: Future[T] = Future()
-        self._work.put((future, lambda: what(*args, **kwargs)))
-        return future
+    def submit(self, what: Callable[[], object]) -> None:
+        """Queue one call whose result, or failure, is nobody's. After `close` it is never run."""
+
+        def call() -> None:
+            with contextlib.suppress(Exception):
+                what()
+
+        self._work.put(call)
 
     async def run(self, what: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of one call. When cancelled, a call that has begun runs on, and its result is nobody's."""
-        return await asyncio.wrap_future(self.submit(what, *args, **kwargs))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def call() -> None:
+            if answer.cancelled():
+                return
+            told: Callable[[Any], None]
+            try:
+                value: Any = what(*args, **kwargs)
+                told = answer.set_result
+            except BaseException as error:  # noqa: BLE001 -- it is the caller's, whatever it is
+                value, told = error, answer.set_exception
+            with contextlib.suppress(RuntimeError):  # the loop that waited for it is closed
+                loop.call_soon_threadsafe(_tell, answer, told, value)
+
+        self._work.put(call)
+        return await answer
 
     def close(self) -> None:
         """Let the thread end after what is queued. Does not wait."""
         self._work.put(None)
 
     def _run(self) -> None:
-        while (given := self._work.get()) is not None:
-            future, call = given
-            if not future.set_running_or_notify_cancel():
-                continue
-            with contextlib.suppress(RuntimeError):  # the loop that waited for it is closed
-                try:
-                    future.set_result(call())
-                except BaseException as error:  # noqa: BLE001 -- it is the caller's, whatever it is
-                    if not future.done():
-                        future.set_exception(error)
-            del future, call, given  # a waiting thread must not hold what it was last given
+        while (call := self._work.get()) is not None:
+            call()
+            del call  # a waiting thread must not hold what it was last given
+
+
+def _tell(answer: "asyncio.Future[Any]", told: Callable[[Any], None], value: Any) -> None:
+    if not answer.done():  # cancelled meanwhile
+        told(value)

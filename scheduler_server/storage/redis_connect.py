@@ -54,7 +54,8 @@ def connect(address: RedisAddress, timeout_s: float) -> Client:
         sentinel = Sentinel(list(address.hosts), sentinel_kwargs=own, **options)  # type: ignore[no-untyped-call] # redis-py's
         return sentinel.master_for(address.service, db=address.db)  # type: ignore[no-untyped-call] # redis-py's
     ((host, port),) = address.hosts
-    return redis.Redis(host=host, port=port, db=address.db, **options)
+    # One connection, kept: taking it out of a pool for each command costs as much as the command.
+    return redis.Redis(host=host, port=port, db=address.db, single_connection_client=True, **options)
 
 
 def _tls_value(name: str, value: str) -> object:

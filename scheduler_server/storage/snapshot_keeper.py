@@ -115,6 +115,10 @@ class SnapshotKeeper:
 
     # ------------------------------------------------------------------ start, periodically, end
 
+    def reconfigure(self, pace: Pace) -> None:
+        """Write so often from the next edition on."""
+        self._pace = pace
+
     async def load(self) -> None:
         """Read the store and take it over. Never raises, and ends after half a minute at the latest."""
         with contextlib.suppress(SnapshotError):

@@ -27,9 +27,9 @@ from scheduler_server.storage.decision_log import (
 from scheduler_server.storage.decision_log.clickhouse_log import ClickHouseLog
 from scheduler_server.storage.decision_log.clickhouse_schema import KEPT, MIGRATIONS, VERSION
 from scheduler_server.storage.decision_log.rows import ROWS
+from tests.bad_network import BadNetwork
 from tests.clickhouse_server import ClickHouse, clickhouse
 from tests.decision_rows import START, batch, decided, finished
-from tests.integration.proxy import BadNetwork
 
 DEADLINE_S = 60.0
 

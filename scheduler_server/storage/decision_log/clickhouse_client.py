@@ -18,7 +18,9 @@ from scheduler_server.storage.decision_log.port import LogError, LogFault
 _BREATH_S = 2e-5  # between blocks: asleep, a thread cannot take the interpreter lock back before the loop had it
 _BLOCK_ROWS = 128
 """Rows encoded at a stretch, in Python and under its lock: a millisecond for decisions. The server makes one part of
-them all the same."""
+them all the same. Where nobody waits for the lock, a batch goes in one."""
+
+_BLOCK_ROWS_ALONE = 65_536
 
 _REVISION = driver_defines.DBMS_MIN_REVISION_WITH_PARALLEL_REPLICAS
 """Newer revisions answer every block with its profile, and the driver waits for that: a round trip per block."""
@@ -40,7 +42,10 @@ _LONGEST = 300  # characters of what the server says: its messages may repeat a 
 class Connection:
     """Connects when it is first used, and again after each failure."""
 
-    def __init__(self, address: ClickHouseAddress, *, timeout_s: float, connect_timeout_s: float) -> None:
+    def __init__(
+        self, address: ClickHouseAddress, *, timeout_s: float, connect_timeout_s: float, alone: bool = True
+    ) -> None:
+        self._breath_s, self._block_rows = (0.0, _BLOCK_ROWS_ALONE) if alone else (_BREATH_S, _BLOCK_ROWS)
         self._address = address
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
@@ -62,7 +67,7 @@ class Connection:
         data = []
         for at in range(len(columns)):
             data.append([row[at] for row in rows])
-            time.sleep(_BREATH_S)
+            self._breathe()
         once = {
             "insert_deduplicate": 1,
             "insert_deduplication_token": token,
@@ -112,16 +117,20 @@ class Connection:
             ca_certs=address.ca_certs or None,
             alt_hosts=",".join(f"{name}:{number}" for name, number in others) or None,
             client_revision=_REVISION,
-            settings={"insert_block_size": _BLOCK_ROWS},
+            settings={"insert_block_size": self._block_rows},
         )
         send = client.connection.send_data
 
         def send_and_breathe(*given: Any, **named: Any) -> None:
             send(*given, **named)
-            time.sleep(_BREATH_S)
+            self._breathe()
 
         client.connection.send_data = send_and_breathe
         return client
+
+    def _breathe(self) -> None:
+        if self._breath_s:
+            time.sleep(self._breath_s)
 
     def _error(self, error: Exception) -> LogError:
         what = f"decision log {self._address.shown}: "

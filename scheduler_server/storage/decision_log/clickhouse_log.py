@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from scheduler_server.storage.decision_log.clickhouse_client import Connection
 from scheduler_server.storage.decision_log.clickhouse_schema import INSTANTS, KEPT, MIGRATIONS, VERSION, VERSIONS
 from scheduler_server.storage.decision_log.clickhouse_url import ClickHouseAddress
@@ -14,6 +16,8 @@ from scheduler_server.storage.decision_log.rows import ROWS, Batch, Table
 _OLDEST = (22, 8)
 """Deduplication of inserts by token without replication, and through materialized views, needs about that."""
 
+_RECIPE = msgspec.msgpack.Encoder()
+_READ = msgspec.msgpack.Decoder(tuple[ClickHouseAddress, Retention, float, float])
 _TTL_DAYS = re.compile(r"TTL .*?toIntervalDay\((\d+)\)")
 
 
@@ -29,19 +33,34 @@ class ClickHouseLog(Questions):
         retention: Retention = Retention(),  # noqa: B008 -- a value
         timeout_s: float = 30.0,
         connect_timeout_s: float = 5.0,
+        alone: bool = False,
     ) -> None:
-        """Nothing is connected yet. `timeout_s` bounds an insert, and a question."""
+        """Nothing is connected yet. `timeout_s` bounds an insert, and a question.
+
+        `alone`: no event loop waits for the interpreter while this writes.
+        """
+        self._made_from = (address, retention, timeout_s, connect_timeout_s)
         self.location = address.shown
         self._days = {
             "rows_days": max(1, round(retention.rows_days)),
             "figures_days": max(1, round(retention.figures_days)),
             "audit_days": max(1, round(retention.audit_days)),
         }
-        self._writing = Connection(address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
+        self._writing = Connection(address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, alone=alone)
         reading = Connection(address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
         self._reading = reading
         self._prepared = False
         super().__init__(_Dialect(reading, timeout_s))
+
+    def recipe(self) -> bytes:
+        """See Portable."""
+        return _RECIPE.encode(self._made_from)
+
+    @classmethod
+    def of_recipe(cls, recipe: bytes) -> "ClickHouseLog":
+        """What the recipe is of, for a process of its own."""
+        address, retention, timeout_s, connect_timeout_s = _READ.decode(recipe)
+        return cls(address, retention=retention, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, alone=True)
 
     # ------------------------------------------------------------------ one thread writes
 
@@ -158,6 +177,10 @@ class _Dialect:
     def quotient(self, dividend: str, divisor: int) -> str:
         """See Dialect."""
         return f"intDiv({dividend}, {divisor})"
+
+    def of_task(self) -> str:
+        """See Dialect."""
+        return "task_id = ?"
 
     def contains(self, column: str) -> str:
         """See Dialect."""

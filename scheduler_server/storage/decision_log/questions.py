@@ -57,6 +57,9 @@ class Dialect(Protocol):
     def quotient(self, dividend: str, divisor: int) -> str:
         """A whole division."""
 
+    def of_task(self) -> str:
+        """The condition that a decision is about the task ?."""
+
     def contains(self, column: str) -> str:
         """The condition that a text contains ?."""
 
@@ -122,7 +125,7 @@ class Questions:
             case ByLease(lease_id):
                 where, values = "lease_id = ?", [lease_id]
             case ByTask(tenant, task_id, attempt):
-                where, values = "task_id = ? AND tenant = ?", [task_id, tenant]
+                where, values = f"{self._dialect.of_task()} AND tenant = ?", [task_id, tenant]
                 if not attempt:
                     latest = self._dialect.ask(f"SELECT max(attempt), count(*) FROM decisions WHERE {where}", values)
                     attempt = latest[0][0] if latest and latest[0][1] else 0
@@ -141,7 +144,8 @@ class Questions:
         if which.tenant is not None:
             where.add("tenant = ?", which.tenant)
         where.equal("task_type", which.task_type)
-        where.equal("task_id", which.task_id)
+        if which.task_id:
+            where.add(self._dialect.of_task(), which.task_id)
         where.equal("worker_id", which.worker_id)
         where.among("source", [source.name for source in which.sources])
         where.among("cause", [cause.name for cause in which.causes])

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from scheduler_server.model.decision import Candidate, Cause, Decision, Explanation, Rejection, Source, Term
+from scheduler_server.model.decision import Candidate, Cause, Change, Decision, Explanation, Rejection, Source, Term
 from scheduler_server.model.outcome import Outcome, OutcomeStatus
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Hints, Numbers, Pairs, Prospects, Task, TaskKey
@@ -20,6 +20,7 @@ def _decoder(kind: Any) -> "msgspec.json.Decoder[Any]":
 
 _TERMS = _decoder(tuple[Term, ...])
 _COUNTS = _decoder(tuple[tuple[str, int], ...])
+_CHANGES = _decoder(tuple[Change, ...])
 _PAIRS = _decoder(tuple[tuple[str, str], ...])
 _PROSPECTS = _decoder(Prospects)
 _ABOUT = _decoder(_About)
@@ -52,7 +53,9 @@ def logged_decision(row: DecisionRow, outcome: OutcomeRow | None, candidates: li
     if row.explained:
         counts = _read(_COUNTS, row.rejections, ())
         rejections = tuple((Rejection[name], count) for name, count in counts)
-        explanation = Explanation(tuple(map(_candidate, candidates)), row.candidate_count, rejections, row.margin)
+        changes = _read(_CHANGES, row.changes, ())
+        looked_at = tuple(map(_candidate, candidates))
+        explanation = Explanation(looked_at, row.candidate_count, rejections, row.margin, changes)
     decision = Decision(
         row.decision_id,
         TaskKey(row.tenant, row.task_id, row.attempt),

@@ -25,8 +25,8 @@ class DecisionRow(NamedTuple):
     """A decision. `waited_ms` is from enqueued to decided, 0 where it did not wait.
 
     `expected_p50` and `expected_p90` are what it was told of its start when it began to wait; the `wait_*_held` flags
-    say which came true. `rejections` are pairs of reason and count, `terms` triples, `overrides` pairs of id and
-    effect.
+    say which came true. `rejections` are pairs of reason and count, `terms` triples, `changes` the fields of `Change`,
+    `overrides` pairs of id and effect.
     """
 
     at: int
@@ -55,6 +55,7 @@ class DecisionRow(NamedTuple):
     candidate_count: int
     rejections: str
     margin: float | None
+    changes: str
     point_ms: float | None
     mean_ms: float | None
     p50_ms: float | None

@@ -1,9 +1,8 @@
 """Which rows of a batch can no store hold? Looked for only when a store has said that there are some."""
 
-from math import isfinite
 from typing import Any
 
-from scheduler_server.storage.decision_log.flatten import MAIN
+from scheduler_server.storage.decision_log.packing import MAIN
 from scheduler_server.storage.decision_log.rows import Batch, Table
 
 _LARGEST = 2**63 - 1
@@ -32,4 +31,4 @@ def _storable(value: Any) -> bool:
         return len(value) <= _LONGEST
     if isinstance(value, bool | int):
         return -_LARGEST <= value <= _LARGEST
-    return value is None or (isinstance(value, float) and isfinite(value))
+    return value is None or isinstance(value, float)

@@ -3,14 +3,14 @@
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scheduler_server.storage.decision_log.port import LogError, LogFault
 from scheduler_server.storage.decision_log.rows import ROWS, Table
 from scheduler_server.storage.decision_log.sqlite_errors import log_error
-from scheduler_server.storage.decision_log.sqlite_schema import APPLICATION_ID, RUN_BITS, VERSION
+from scheduler_server.storage.decision_log.sqlite_schema import APPLICATION_ID, RUN_BITS, TASK, VERSION
 
 _BUSY_TIMEOUT_S = 1.0
 _CACHE_KIB = 16_384
@@ -20,14 +20,13 @@ _STEPS = 20_000
 
 
 class SqliteReading:
-    """The dialect of SQLite. `edition` says which file is the current one."""
+    """The dialect of SQLite. A file that was set aside and begun anew, by whichever process, is opened anew."""
 
-    def __init__(self, path: Path, edition: Callable[[], int], timeout_s: float) -> None:
+    def __init__(self, path: Path, timeout_s: float) -> None:
         self._path = path
-        self._edition = edition
         self._timeout_s = timeout_s
         self._connection: sqlite3.Connection | None = None
-        self._opened = -1
+        self._opened = (0, 0)
         self._runs: dict[int, str] = {}
         self._until = 0.0
 
@@ -62,6 +61,10 @@ class SqliteReading:
     def quotient(self, dividend: str, divisor: int) -> str:
         """See Dialect."""
         return f"{dividend} / {divisor}"
+
+    def of_task(self) -> str:
+        """See Dialect."""
+        return TASK
 
     def contains(self, column: str) -> str:
         """See Dialect."""
@@ -101,8 +104,15 @@ class SqliteReading:
             self._runs.update({row[0]: row[1] for row in self.ask("SELECT number, incarnation FROM runs")})
         return self._runs.get(number, "")
 
+    def _file(self) -> tuple[int, int]:
+        """Which file it is that bears the name now: 2 us."""
+        with contextlib.suppress(OSError):  # opening it says what is wrong
+            found = self._path.stat()
+            return found.st_dev, found.st_ino
+        return 0, 0
+
     def _open(self) -> sqlite3.Connection:
-        current = self._edition()
+        current = self._file()
         if self._connection is not None and self._opened == current:
             return self._connection
         self.close()

@@ -1,11 +1,11 @@
 """The writing side of the log in SQLite: one connection, one transaction per batch, retention in short steps.
 
 A batch is stored once: its number is remembered with its rows, in the same transaction. Rows go in by statements of
-many rows, never by `executemany`, which hands the interpreter lock over for every row and crawls beside a busy loop.
+many rows, never by `executemany`, which hands the interpreter lock over for every row and crawls beside a busy loop
+where no process of its own writes (in one it is no faster).
 """
 
 import contextlib
-import os
 import sqlite3
 import time
 from pathlib import Path
@@ -18,13 +18,14 @@ from scheduler_server.storage.decision_log.sqlite_schema import (
     APPLICATION_ID,
     ROLLUPS,
     RUN_BITS,
+    STRETCH_BITS,
     SUMS,
     VERSION,
     migrate,
 )
+from scheduler_server.storage.sqlite_file import connect, stamp, write_ahead
 
 _BUSY_TIMEOUT_S = 1.0  # somebody works in the file with the sqlite3 shell: wait that long, then say `locked`
-_WAL_KEPT_BYTES = 16 << 20  # what a burst leaves behind in the log file
 _CACHE_KIB = 8_192  # the right edges of all indexes, and the pages that task ids fall on
 _SIZES = (128, 16, 1)
 """Rows per statement. Binding holds the interpreter lock: 128 decisions take half a millisecond."""
@@ -40,14 +41,14 @@ _BREATH_S = 2e-5  # between statements: asleep, a thread cannot take the interpr
 class SqliteWriting:
     """Writes one file. Invariant: `_runs` holds number and last stored batch of runs that were written to."""
 
-    def __init__(self, path: Path, retention: Retention) -> None:
+    def __init__(self, path: Path, retention: Retention, *, alone: bool = True) -> None:
+        """`alone`: no event loop waits for the interpreter while this writes."""
+        self._breath_s = 0.0 if alone else _BREATH_S
         self._path = path
         self._retention = retention
         self._connection: sqlite3.Connection | None = None
         self._runs: dict[str, tuple[int, int]] = {}
         self._cleaned = 0  # which table the next step of retention looks at
-        self.edition = 0
-        """Counts the files that there were: a reader with another one has to open it anew."""
 
     # ------------------------------------------------------------------ opening
 
@@ -65,21 +66,13 @@ class SqliteWriting:
 
     def _open(self) -> None:
         path = self._path
+        connection: sqlite3.Connection | None = None
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its side files the same mode
+            connection = connect(path, busy_timeout_s=_BUSY_TIMEOUT_S, cached_statements=64)
+            _check_and_migrate(path, connection)
         except OSError as error:
             why = f"decision log {path}: cannot be opened: {error.strerror}"
             raise LogError(LogFault.UNWRITABLE, why) from None
-        connection: sqlite3.Connection | None = None
-        try:
-            connection = sqlite3.connect(
-                path,
-                timeout=_BUSY_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=64,
-            )
-            _check_and_migrate(path, connection)
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -88,7 +81,6 @@ class SqliteWriting:
             raise
         self._connection = connection
         self._runs = {}
-        self.edition += 1
 
     def _set_aside(self) -> str:
         self.close()
@@ -135,8 +127,10 @@ class SqliteWriting:
         low, high = 1 << 62, 0
         for table, rows in batch.rows.items():
             if rows:
-                _insert(connection, table, rows, base)
+                _insert(connection, table, rows, base, self._breath_s)
                 low, high = min(low, rows[0][2]), max(high, rows[-1][2])
+        for stretch in range(base + low >> STRETCH_BITS, (base + high >> STRETCH_BITS) + 1):
+            run("INSERT OR IGNORE INTO stretches VALUES (?)", [stretch])
         for rollup in ROLLUPS:
             run(rollup, {"low": base + low, "high": base + high})
         run("UPDATE runs SET last_batch = ? WHERE number = ?", [batch.number, number])
@@ -220,8 +214,13 @@ class SqliteWriting:
             return False
         connection.execute("BEGIN IMMEDIATE")
         gone = connection.execute(f"DELETE FROM {table} WHERE {where}", [about]).rowcount
+        if table == Table.DECISIONS:
+            connection.execute(
+                f"DELETE FROM stretches WHERE number < (SELECT min(key) FROM decisions) >> {STRETCH_BITS}"
+            )
         connection.execute("COMMIT")
-        time.sleep(_BREATH_S)
+        if self._breath_s:
+            time.sleep(self._breath_s)
         return gone > 0
 
     def _one(self, sql: str, value: Any) -> Any:
@@ -247,20 +246,15 @@ class SqliteWriting:
 
 
 def _check_and_migrate(path: Path, connection: sqlite3.Connection) -> None:
-    run = connection.execute
-    version = run("PRAGMA user_version").fetchone()[0]
-    application = run("PRAGMA application_id").fetchone()[0]
-    tables = run("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if (tables or application or version) and application != APPLICATION_ID:
+    version, _empty, ours = stamp(connection, APPLICATION_ID)
+    if not ours:
         why = f"decision log {path}: is a SQLite file, but no decision log of this server; left as it is"
         raise LogError(LogFault.FOREIGN, why)
     if version > VERSION:
         known = f"this server knows up to {VERSION}; left as it is"
         raise LogError(LogFault.NEWER_VERSION, f"decision log {path}: has version {version}, {known}")
-    run("PRAGMA journal_mode = WAL")
-    run("PRAGMA synchronous = NORMAL")  # a power cut may cost the last seconds of history, never the file
-    run(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
-    run(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    write_ahead(connection, synchronous="NORMAL")  # a power cut may cost the last seconds of history, never the file
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     migrate(connection, version)
 
 
@@ -272,7 +266,9 @@ _STATEMENTS = {
 }
 
 
-def _insert(connection: sqlite3.Connection, table: Table, rows: list[tuple[Any, ...]], base: int) -> None:
+def _insert(
+    connection: sqlite3.Connection, table: Table, rows: list[tuple[Any, ...]], base: int, breath_s: float
+) -> None:
     at, total = 0, len(rows)
     for size in _SIZES:
         statement = _STATEMENTS[table, size]
@@ -283,4 +279,5 @@ def _insert(connection: sqlite3.Connection, table: Table, rows: list[tuple[Any, 
                 values += row[3:]
             connection.execute(statement, values)
             at += size
-            time.sleep(_BREATH_S)
+            if breath_s:
+                time.sleep(breath_s)

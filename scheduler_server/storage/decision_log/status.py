@@ -13,7 +13,8 @@ class LogStatus:
     At every moment `taken + dropped_full` is what was handed over, and `taken` is `written + refused + abandoned +
     pending`. `dropped_full` found no room, `refused` could not be stored for what is in them, `abandoned` waited when
     the log was closed. `healthy` is False from a failure until the next success; `last_error` stays. `last_success_at`
-    is a wall second, None before the first. `warnings` were told by the store: the last few.
+    is a wall second, None before the first. `warnings` were told by the store: the last few. `pid` is the process that
+    writes, 0 where it is the server itself, or is not there just now; it was started anew `restarts` times.
     """
 
     backend: str
@@ -34,6 +35,8 @@ class LogStatus:
     oldest_pending_age_s: float
     last_success_at: float | None
     warnings: tuple[str, ...]
+    pid: int = 0
+    restarts: int = 0
 
     @property
     def dropped(self) -> int:

@@ -1,31 +1,36 @@
-"""The log beside the event loop: entries collect in a queue, one thread writes them in batches.
+"""The log beside the event loop: entries collect in a queue, one thread packs them into batches and has them written.
+
+Who writes is a `Writing`: a process of its own, so that the loop does not wait for the interpreter meanwhile.
 
 Overflow policy: *drop the newest*, counted by table. Samples of workers find no room once the queue is half full, audit
 entries still find some when it is full: what a person did is worth more than how a worker was.
 
 A batch that fails is written again as it is, with the same number, until it is stored or the log is closed: a store
-knows a batch that it has, so nothing is doubled where only the answer was lost. What waits behind it keeps its order.
+knows a batch that it has, so nothing is doubled where only the answer was lost, or whoever wrote it has died. What
+waits behind it keeps its order.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from scheduler_server.storage.decision_log.entries import Audited, Entry, Sampled
-from scheduler_server.storage.decision_log.flatten import MAIN, flatten
-from scheduler_server.storage.decision_log.port import DecisionLog, LogError, LogFault
-from scheduler_server.storage.decision_log.rows import Batch, Table
-from scheduler_server.storage.decision_log.sieve import sieve
+from scheduler_server.storage.decision_log.packing import MAIN, Parcel, pack
+from scheduler_server.storage.decision_log.port import DecisionLog, LogError
+from scheduler_server.storage.decision_log.rows import Table
+from scheduler_server.storage.decision_log.scribe import Scribe, Writing
+from scheduler_server.storage.decision_log.scribe_remote import Portable, ScribeProcess
 from scheduler_server.storage.decision_log.status import LogStatus
 
 _LOG = logging.getLogger(__name__)
 
 _SLICE = 64
-"""Entries made into rows between two breaths: that holds the interpreter lock for a third of a millisecond."""
+"""Entries packed between two breaths: that holds the interpreter lock for a tenth of a millisecond, and for half of one
+where every decision comes with its explanation."""
 
 _BREATH_S = 2e-5  # asleep, a thread cannot take the interpreter lock back before the loop had it
 
@@ -33,11 +38,10 @@ AUDIT_RESERVE = 1_000
 """Room that only audit entries find: an hour of a busy operator's script."""
 
 _WARNINGS = 8
-_TIDY_S = 0.05  # of retention in one turn
 _LAST_S = 0.5  # beyond its time, for the thread to say that it gives up
-_TRIES_UNSUITABLE = 3
-"""A batch in which the store finds something that can never be stored, and the sieve does not, is given up after so
-many tries. Nothing else is ever given up."""
+_LEAST_END_S = 0.2  # for the process to end, whatever is left of the time for closing
+_MOST_BYTES = 8 << 20
+"""A batch is closed beyond this, so that a few long texts or explanations make no pile in two processes."""
 
 
 class LogWriter:
@@ -59,6 +63,8 @@ class LogWriter:
         tidy_interval_s: float = 10.0,
         first_backoff_s: float = 0.1,
         longest_backoff_s: float = 10.0,
+        writing: Writing | None = None,
+        held: tuple[int, ...] = (),
         random: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -75,11 +81,20 @@ class LogWriter:
             first_backoff_s: pause after a failure, doubled per failure up to `longest_backoff_s`; half to all of it,
                 drawn at random.
             longest_backoff_s: see `first_backoff_s`.
+            writing: who writes; None: a process of its own, or the writer's thread for a log that no other process can
+                make.
+            held: file descriptors that the process that writes keeps open as long as it lives, for locks on them.
             random: draws from 0 to 1.
             monotonic: clock for ages.
             wall: clock for what is told, and for retention.
         """
         self._log = log
+        if writing is None:
+            if isinstance(log, Portable):
+                writing = ScribeProcess(log, log.recipe(), held=held)
+            else:
+                writing = Scribe(log, alone=False)
+        self._writing = writing
         self._incarnation = incarnation
         self._interval_s = flush_interval_s
         self._max_pending = max_pending
@@ -165,6 +180,8 @@ class LogWriter:
             oldest_pending_age_s=0.0 if taken == settled else max(0.0, self._monotonic() - self._oldest),
             last_success_at=self._last_success_at,
             warnings=tuple(self._warnings),
+            pid=self._writing.pid,
+            restarts=max(0, self._writing.starts - 1),
         )
 
     async def flushed(self, timeout_s: float) -> bool:
@@ -223,66 +240,56 @@ class LogWriter:
             self._tell()
             if self._monotonic() >= next_tidy and not self._consecutive and not closing:
                 next_tidy = self._monotonic() + (0.0 if self._tidy() else self._tidy_interval_s)
-        self._log.close()
+        self._writing.close(max(_LEAST_END_S, self._give_up_at - self._monotonic()))
         self._ended = True  # before looking whether anybody waits: whoever comes later sees it
         if self._told is not None:
             _tell(self._told)
 
     def _prepare(self) -> None:
-        self._attempt(self._log.prepare, lambda: self._closing)
+        self._attempt(self._writing.prepare, lambda: self._closing)
 
     def _tidy(self) -> bool:
-        """Some steps of retention; True if more is due."""
-        until = self._monotonic() + _TIDY_S
+        """A turn of retention; True if more is due."""
         try:
-            while self._log.tidy(self._wall()):
-                if self._monotonic() >= until:
-                    return True
+            return self._writing.tidy(self._wall())
         except Exception as error:  # noqa: BLE001 -- retention takes its turn again later; it says nothing of writing
             self._failures += 1
             self._last_error = str(error) or type(error).__name__
         return False
 
-    def _take(self) -> tuple[Batch, dict[Table, int]]:
-        """The next entries as a batch, and how many there are of each kind."""
-        queue, rows = self._queue, defaultdict[Table, list[tuple[Any, ...]]](list)
+    def _take(self) -> tuple[Parcel, dict[Table, int]]:
+        """The next entries as a parcel, and how many there are of each table."""
+        queue, slices, size = self._queue, list[bytes](), 0
         counts = dict.fromkeys(Table, 0)
         self._oldest, self._looked = self._looked, self._monotonic()
-        for at in range(min(len(queue), self._batch_entries)):
-            entry = queue.popleft()
-            self._sequence += 1
-            try:
-                flatten(entry, self._incarnation, self._sequence, rows)
-                counts[MAIN[type(entry)]] += 1
-            except Exception as error:  # noqa: BLE001 -- one bad value must not hold up all others for ever
-                self._refuse(MAIN.get(type(entry), Table.EVENTS), 1, f"{type(entry).__name__}: {error}")
-            if at % _SLICE == _SLICE - 1:
+        left, first = min(len(queue), self._batch_entries), self._sequence + 1
+        while left and size < _MOST_BYTES:
+            count = min(left, _SLICE)
+            body, packed, refused = pack([queue.popleft() for _ in range(count)])
+            self._sequence += count
+            left -= count
+            slices.append(body)
+            size += len(body)
+            for table, some in packed.items():
+                counts[table] += some
+            for table, why in refused:
+                self._refuse(table, 1, why)
+            if left:
                 time.sleep(_BREATH_S)
         self._batches += 1
-        return Batch(self._incarnation, self._batches, dict(rows)), counts
+        return Parcel(self._incarnation, self._batches, first, False, slices), counts
 
-    def _write(self, batch: Batch, counts: dict[Table, int]) -> None:
+    def _write(self, parcel: Parcel, counts: dict[Table, int]) -> None:
         tries = 0
 
         def write() -> list[str]:
-            nonlocal batch, tries
-            try:
-                return self._log.write(batch)
-            except LogError as error:
-                if error.reason is not LogFault.UNSUITABLE_ROW:
-                    raise
-                tries += 1
-                batch, refused = sieve(batch)
-                for table, count in refused.items():
-                    counts[table] -= count
-                    self._refuse(table, count, str(error))
-                if not refused and tries >= _TRIES_UNSUITABLE:
-                    for table, count in counts.items():
-                        if count:
-                            self._refuse(table, count, str(error))
-                            counts[table] = 0
-                    return []
-                raise
+            nonlocal tries
+            tries += 1
+            told, refused, why = self._writing.write(parcel._replace(again=tries > 1))
+            for table, count in refused.items():
+                counts[table] -= count
+                self._refuse(table, count, why)
+            return told
 
         stored = self._attempt(write, lambda: self._closing and self._monotonic() >= self._give_up_at)
         into = self._written if stored else self._abandoned

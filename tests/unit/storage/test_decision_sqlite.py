@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from scheduler_server.model.task import TaskKey
 from scheduler_server.storage.decision_log import (
     AccuracyQuery,
     Audited,
     AuditFilter,
     ByDecision,
+    ByTask,
     DecisionFilter,
     Entry,
     HistoryFilter,
@@ -26,7 +28,7 @@ from scheduler_server.storage.decision_log import (
     sqlite_writing,
 )
 from scheduler_server.storage.decision_log.rows import ROWS
-from scheduler_server.storage.decision_log.sqlite_schema import MIGRATIONS, VERSION
+from scheduler_server.storage.decision_log.sqlite_schema import MIGRATIONS, TASK, VERSION
 from tests.decision_rows import EXPLAINED, START, batch, decided, finished, sampled
 
 DAY_S = 86_400.0
@@ -113,6 +115,38 @@ def test_somebody_elses_file_is_refused_and_left_as_it_is(path: Path) -> None:
         opened(path)
     assert caught.value.reason is LogFault.FOREIGN
     assert path.read_bytes() == held
+
+
+def test_a_task_is_looked_for_in_each_stretch_of_the_index_and_found_in_every_one(log: SqliteLog, path: Path) -> None:
+    for number, first in enumerate([1, 65_530, 65_536, 131_072, 500_000], 1):
+        again = TaskKey("tenant", "again", number)
+        log.write(batch([decided(10 * number, task=again), decided(10 * number + 1)], number, first=first))
+    found = log.decisions(DecisionFilter(task_id="again"), limit=10).items
+    assert [each.decision.task.attempt for each in found] == [5, 4, 3, 2, 1]
+    latest = log.find(ByTask("tenant", "again"))
+    assert latest is not None
+    assert latest.decision.task.attempt == 5
+    reader = sqlite3.connect(path)
+    question = f"SELECT * FROM decisions WHERE {TASK} ORDER BY at, key"  # noqa: S608 -- ours
+    plan = reader.execute(f"EXPLAIN QUERY PLAN {question}", ["again"])
+    steps = [row[3] for row in plan]
+    assert "SEARCH decisions USING COVERING INDEX decisions_task (<expr>=? AND task_id=?)" in steps
+    assert not any(step.startswith("SCAN decisions") for step in steps)
+    numbers = "SELECT number & 0xff FROM stretches ORDER BY number"
+    assert [row[0] for row in reader.execute(numbers)] == [0, 1, 2, 7]
+    reader.close()
+
+
+def test_stretches_go_with_their_decisions(log: SqliteLog, path: Path) -> None:
+    for number, day in enumerate([0.0, 1.0, 5.0], 1):
+        at = START + day * DAY_S
+        log.write(batch([decided(number, decided_at=at)], number, first=number * 65_536))
+    while log.tidy(START + 3.5 * DAY_S):
+        pass
+    reader = sqlite3.connect(path)
+    assert [row[0] & 0xFF for row in reader.execute("SELECT number FROM stretches")] == [3]
+    reader.close()
+    assert count(log) == 1
 
 
 # ------------------------------------------------------------------ damage

@@ -134,6 +134,14 @@ async def test_more_than_a_batch_is_written_as_several(log: Log) -> None:
     await writer.close(DEADLINE_S)
 
 
+async def test_long_texts_make_smaller_batches(log: Log, writer: LogWriter) -> None:
+    for number in range(200):
+        writer.put(decided(number, about={"trace_id": "x" * 100_000}))
+    assert await writer.flushed(DEADLINE_S)
+    assert [len(batch.rows[Table.DECISIONS]) for batch in log.batches] == [128, 72]
+    assert [row[2] for row in log.rows(Table.DECISIONS)] == list(range(1, 201))
+
+
 @pytest.mark.parametrize(("more", "dropped"), [(4, 0), (5, 1), (9, 5)])
 async def test_what_finds_no_room_is_dropped_and_counted_exactly(log: Log, more: int, dropped: int) -> None:
     writer = made(log, max_pending=5)
