@@ -6,9 +6,11 @@ group, lets them wait in the same index as every other task, and hands them over
 journal from then on. docs/dispatch.md has the format of entries and what is promised.
 
     dispatcher.py   starts and stops it, and the three loops: read, tell, look after
+    reading.py      what is read next, and what Redis is told on the same way
     intake.py       from an entry to the core: waits, known, no room, refused
     follower.py     from the core's changes to what Redis is to be told
     outbox.py       what Redis is still to be told; what of it the journal has to keep
+    writer.py       the outbox as commands, and what became of each
     holdings.py     which entries are this server's
     ownership.py    entries of ours are refreshed, those of dead servers taken over, lost ones let go
     payloads.py     payloads that stay in the stream until their task is handed over
@@ -59,6 +61,9 @@ class Wire(Protocol):
 
     def read(self, fields: dict[bytes, bytes]) -> Submit:
         """An entry's fields to a task, of attempt 1 and delivery STREAM where they say nothing. Raises EntryRefused."""
+
+    def received(self, task: Task, entry_id: str) -> Task:
+        """A task that was not here before, as it is submitted: in the trace that its entry names, if anybody traces."""
 
     def task(self, task: Task) -> bytes:
         """A task as a serialized `scheduler_api.v1.Task`."""

@@ -6,13 +6,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from itertools import islice
 from random import Random
 from typing import Any, TypeVar
 
 from scheduler_server.dispatch import Owner, Wire, letters
 from scheduler_server.dispatch.channel import Channel
-from scheduler_server.dispatch.entries import DeadLetter, DeadReason, Delivered, Source, raw_of
+from scheduler_server.dispatch.entries import DeadLetter, DeadReason, Delivered, raw_of
 from scheduler_server.dispatch.follower import Follower
 from scheduler_server.dispatch.gateway import Gateway, Names, StreamsError
 from scheduler_server.dispatch.holdings import Holdings
@@ -21,6 +20,7 @@ from scheduler_server.dispatch.link import Link
 from scheduler_server.dispatch.outbox import Outbox, Settled
 from scheduler_server.dispatch.ownership import Ownership
 from scheduler_server.dispatch.payloads import Keeper
+from scheduler_server.dispatch.reading import BLOCK_S, FULL_S, Reading
 from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.dispatch.setup import prepare
 from scheduler_server.dispatch.writer import Writer
@@ -31,18 +31,6 @@ _LOG = logging.getLogger(__name__)
 
 _SLICE_S = 0.001
 """Taking entries in holds the loop for so long at a time."""
-
-_BLOCK_S = 1.0
-"""How long one question for new entries stays open. A server that stops waits for it at most."""
-
-_FULL_S = 0.02
-"""How soon it is looked again whether there is room."""
-
-_PARKED_S = 0.25
-"""How often entries that found no room are tried again."""
-
-_RESERVE = 0.1
-"""Share of the index that only the most urgent stream may fill: what comes there is in view when the rest is full."""
 
 _WITHDRAWN_AT_ONCE = 32
 """Tasks that are left to Redis in one go: about a millisecond."""
@@ -73,7 +61,7 @@ class Dispatcher:
         self.settings = settings
         self.consumer = consumer
         self._owner = owner
-        self._reads = Gateway(address, names, settings.timeout_s, waits_s=_BLOCK_S)
+        self._reads = Gateway(address, names, settings.timeout_s, waits_s=BLOCK_S)
         self._asks = Gateway(address, names, settings.timeout_s)
         self.link = Link(address.shown, wall=lambda: owner.now().wall, random=random)
         self.holdings = Holdings()
@@ -100,12 +88,22 @@ class Dispatcher:
             works=self._works,
         )
         self._writer = Writer(self._asks, wire, self.holdings, self.outbox, self.channel, settings)
+        self.reading = Reading(
+            owner,
+            self._reads,
+            self._read_in,
+            self.intake,
+            self.holdings,
+            self.ownership,
+            self._writer,
+            settings,
+            wake=self._wake.set,
+        )
         self._follower = Follower(
             self.intake,
             self.holdings,
             self.outbox,
             settings,
-            max_workers_lost=owner.core.settings.assignment.max_workers_lost,
             channel=self.channel,
         )
         for source in self.outbox.restore(restored):
@@ -120,7 +118,6 @@ class Dispatcher:
         self._ready = asyncio.Event()  # Redis answers: streams and groups are there
         self._trouble = asyncio.Event()  # it does not
         self.lag: int | None = None  # entries not read yet, where Redis can tell
-        self._parked_at = 0.0
 
     def _works(self) -> bool:
         return self._ready.is_set()
@@ -131,6 +128,13 @@ class Dispatcher:
         return self._writer.acknowledged
 
     # ------------------------------------------------------------------ start and stop
+
+    def reconfigure(self, settings: DispatchSettings) -> None:
+        """Go by these from now on; they differ in nothing that connections, names or threads were made by."""
+        self.settings = settings
+        self.intake.reconfigure(settings)
+        self.reading.reconfigure(settings)
+        self._writer.reconfigure(settings)
 
     def start(self) -> None:
         """Begin. Redis need not be there."""
@@ -225,7 +229,7 @@ class Dispatcher:
                 await asyncio.sleep(0)
             if delay_s <= 0.0:
                 return
-            pause_s = delay_s if stale else min(delay_s, max(_FULL_S, self.ownership.stale_in_s))
+            pause_s = delay_s if stale else min(delay_s, max(FULL_S, self.ownership.stale_in_s))
             delay_s -= pause_s
             await asyncio.sleep(pause_s)
 
@@ -252,76 +256,15 @@ class Dispatcher:
                     await self._take(delivered)
                 except StreamsError as error:
                     asked = None
+                    self.reading.caught_up()
                     self._met(error)
         finally:
+            self.reading.caught_up()
             if asked is not None:
                 asked.cancel()
 
     async def _next(self, coming: int) -> list[Delivered]:
-        """The next entries: those that were ours before, those that found no room, new ones. Nothing: no room.
-
-        `coming` are read already, and not in the index yet.
-        """
-        if self._stopping:
-            return []
-        room = self.intake.room() - coming
-        batch = min(self.settings.batch, room)
-        if batch <= 0:
-            await asyncio.sleep(_FULL_S)
-            return await self._parked()
-        unread = self.ownership.unread
-        if unread:
-            wanted = [(source, unread.pop(source)) for source in list(islice(unread, batch))]
-            return await self._fetch([each for each in wanted if each[0] not in self.holdings.known])
-        parked = await self._parked()
-        if parked:
-            return parked
-        return await self._new(room, batch)
-
-    async def _fetch(self, wanted: list[tuple[Source, int]]) -> list[Delivered]:
-        found: list[Delivered] = []
-        try:
-            for stream in self.settings.streams:
-                of_stream = {source.entry_id: times for source, times in wanted if source.stream == stream}
-                if of_stream:
-                    rows = await self._read_in(self._reads.fetch, stream, list(of_stream))
-                    found += [each._replace(deliveries=of_stream[each.source.entry_id] + 1) for each in rows]
-        except StreamsError:
-            self.ownership.unread.update(wanted)
-            raise
-        return found
-
-    async def _parked(self) -> list[Delivered]:
-        parked = self.holdings.parked
-        if not parked or time.monotonic() - self._parked_at < _PARKED_S:
-            return []
-        self._parked_at = time.monotonic()
-        wanted = [parked.popleft() for _ in range(min(self.settings.batch, len(parked)))]
-        try:
-            fields = await self._read_in(self._reads.peek, wanted)
-        except StreamsError:
-            parked.extendleft(reversed(wanted))
-            raise
-        self.holdings.forget(wanted)
-        return [Delivered(source, found, 0) for source, found in zip(wanted, fields, strict=True)]
-
-    async def _new(self, room: int, batch: int) -> list[Delivered]:
-        streams = self.settings.streams
-        block_ms = round(_BLOCK_S * 1_000)
-        if len(streams) == 1:
-            return await self._read_in(self._reads.read, streams, batch, block_ms)
-        reserve = int(self._owner.core.settings.queue.max_length * _RESERVE)
-        if room - reserve >= batch * len(streams):
-            return await self._read_in(self._reads.read, streams, batch, block_ms)
-        # Near the bound the most urgent stream is asked first, and the others only for what it leaves.
-        found: list[Delivered] = []
-        for at, stream in enumerate(streams):
-            count = min(batch, room - len(found) - (reserve if at else 0))
-            if count > 0:
-                found += await self._read_in(self._reads.read, (stream,), count, 0)
-        if not found:
-            await asyncio.sleep(_FULL_S)
-        return found
+        return [] if self._stopping else await self.reading.next(coming)
 
     async def _take(self, delivered: list[Delivered]) -> None:
         until = time.monotonic() + _SLICE_S
@@ -354,10 +297,10 @@ class Dispatcher:
                     if self.channel.waiting and self.ownership.stale:
                         await self.ownership.refresh()
                     self.channel.place_lost()
-                if len(self.outbox) or (self.channel is not None and self.channel.waiting):
+                if self._writer.waits(acks=not self.reading.behind):
                     await self._writer.send(self._writer.next(), self._ask_in)
                     self.link.well()
-                if len(self.outbox) or len(self.keeper):
+                if len(self.keeper) or self._writer.waits(acks=not self.reading.behind):
                     self._wake.set()
             except StreamsError as error:
                 self._wake.set()

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from scheduler_server.assignment.explanation import sentence
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
+from scheduler_server.assignment.telling import sentence
 from scheduler_server.dispatch.outbox import Fields
 from scheduler_server.model.decision import Decision
 

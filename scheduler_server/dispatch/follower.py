@@ -29,14 +29,12 @@ class Follower:
         outbox: Outbox,
         settings: DispatchSettings,
         *,
-        max_workers_lost: int,
         channel: Channel | None,
     ) -> None:
         self._intake = intake
         self._holdings = holdings
         self._outbox = outbox
         self._decisions, self._outcomes = settings.decisions, settings.outcomes
-        self._max_workers_lost = max_workers_lost
         self._channel = channel
         self._again: set[Key] = set()  # tasks to be handed over that wait, and that the journal keeps
         self._changes = 0
@@ -83,7 +81,7 @@ class Follower:
             return
         if record.delivery is not Delivery.STREAM and not sent and holding is None:
             return  # who delivers it is told of its loss, and decides what follows
-        letter = letters.of_record(record, self._max_workers_lost)
+        letter = letters.of_record(record)
         if holding is not None:
             self._intake.set_aside_task(holding, letter, lease_id=record.lease_id, durable=True)
         else:

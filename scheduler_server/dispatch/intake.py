@@ -61,6 +61,10 @@ class Intake:
         self.met: Counter[Met] = Counter()
         self.dead: Counter[DeadReason] = Counter()
 
+    def reconfigure(self, settings: DispatchSettings) -> None:
+        """Go by these from now on."""
+        self._settings = settings
+
     def room(self) -> int:
         """Tasks that may still be read."""
         queue = self._core.queue
@@ -120,6 +124,8 @@ class Intake:
             holding.payload_left = bool(task.payload) and not known and not self._room_for_payload(len(task.payload))
         # As it was when it first came: the same body must stay the same.
         asked = task._replace(payload=b"") if holding.payload_left else task
+        if new:
+            asked = self._wire.received(asked, source.entry_id)
         event = submit._replace(task=asked, delivery=self._delivery, enqueue=True, held=True)
         reply: Reply = self._owner.handle(event)
         if reply.refusal is not None:

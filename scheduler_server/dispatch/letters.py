@@ -15,7 +15,7 @@ from scheduler_server.dispatch import scripts
 from scheduler_server.dispatch.entries import DeadLetter, DeadReason, Source
 from scheduler_server.dispatch.gateway import Gateway
 from scheduler_server.dispatch.outbox import Fields
-from scheduler_server.model.task import Task, TaskState
+from scheduler_server.model.task import Task
 
 MOST_WORKERS = 100
 
@@ -65,7 +65,7 @@ def fields_of(
     return fields
 
 
-def of_record(record: TaskRecord, max_workers_lost: int) -> DeadLetter:
+def of_record(record: TaskRecord) -> DeadLetter:
     """Why a task whose lease has ended goes no further."""
     workers: list[str] = []
     each: TaskRecord | None = record
@@ -74,15 +74,12 @@ def of_record(record: TaskRecord, max_workers_lost: int) -> DeadLetter:
         each = each.previous
     workers.reverse()
     task = record.task
-    if record.state is not TaskState.SET_ASIDE:
+    aside = record.aside
+    if aside is None:
         why = "may have begun when it was lost, and its loss policy is to report that"
-        reason = DeadReason.ATTEMPTS_EXHAUSTED
-    elif record.trail.workers_lost >= max_workers_lost:
-        why = f"was the last: {record.trail.workers_lost} workers were lost while they ran the task"
-        reason = DeadReason.POISONOUS
     else:
-        why = f"was the last: it was lost {record.trail.losses} times; max_attempts is {task.max_attempts}"
-        reason = DeadReason.ATTEMPTS_EXHAUSTED
+        why = f"was the last: {aside.why}"
+    reason = DeadReason.POISONOUS if aside is not None and aside.poisonous else DeadReason.ATTEMPTS_EXHAUSTED
     return DeadLetter(reason, f"attempt {task.attempt} {why}; the last worker was {record.worker_id!r}", task,
                       task.attempt, tuple(workers))  # fmt: skip
 

@@ -75,6 +75,7 @@ class Outbox:
         self._journal = journal
         self._wake = wake
         self.settled: dict[str, Settled] = {}  # by name, oldest first
+        self.letters = 0  # how many of them set something aside
         self.published: deque[Published] = deque()
         self._journaled: set[str] = set()
         self._on_the_way: dict[Key, list[Settled]] = {}
@@ -87,7 +88,7 @@ class Outbox:
         """Take back what the journal had; the entries that are not to be run again."""
         sources = []
         for each in kept:
-            self.settled[each.name] = each
+            self._keep(each.name, each)
             self._journaled.add(each.name)
             if each.source is not None:
                 sources.append(each.source)
@@ -96,12 +97,17 @@ class Outbox:
     def settle(self, settled: Settled, *, durable: bool = False) -> None:
         """Redis is to be told this. `durable`: write it down, for what it is about is over."""
         name = settled.name
-        self.settled[name] = settled
+        self._keep(name, settled)
         if durable:
             self._write_down(name, settled)
         elif settled.key is not None:
             self._on_the_way.setdefault(settled.key, []).append(settled)
         self._wake()
+
+    def _keep(self, name: str, settled: Settled) -> None:
+        before = self.settled.get(name)
+        self.letters += (settled.dead is not None) - (before is not None and before.dead is not None)
+        self.settled[name] = settled
 
     def over(self, task: Task) -> None:
         """A task is over that was acknowledged before: what Redis has not heard of its entries is written down."""
@@ -123,7 +129,10 @@ class Outbox:
     def done(self, name: str) -> None:
         """Redis has heard of it."""
         settled = self.settled.pop(name, None)
-        if settled is not None and settled.key is not None:
+        if settled is None:
+            return
+        self.letters -= settled.dead is not None
+        if settled.key is not None:
             left = [each for each in self._on_the_way.pop(settled.key, ()) if each.name != name]
             if left:
                 self._on_the_way[settled.key] = left

@@ -65,7 +65,11 @@ class DispatchSettings:
         3_600.0, "entries younger than this are not removed", unit="s", minimum=0, maximum=31_536_000
     )
     timeout_s: float = setting(
-        5.0, "time for a connection to Redis, and for each answer on it", unit="s", minimum=0.1, maximum=60
+        5.0,
+        "time for a connection to Redis, and for each answer on it; below dispatch.claim_after_s",
+        unit="s",
+        minimum=0.1,
+        maximum=60,
     )
 
     def names(self) -> Iterator[tuple[str, str]]:
@@ -84,6 +88,9 @@ class DispatchSettings:
                 yield where, f"must be 1 to {_LONGEST_NAME} printable characters"
         if not self.streams:
             yield "streams", "must name at least one stream"
+        if self.timeout_s >= self.claim_after_s:
+            limit = f"must be below claim_after_s ({self.claim_after_s:g} s; got {self.timeout_s:g})"
+            yield "timeout_s", f"{limit}: one answer that is late would cost the server its entries"
         seen: dict[str, str] = {}
         for where, name in named:
             if name in seen:

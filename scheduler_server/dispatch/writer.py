@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.dispatch import Wire, scripts
 from scheduler_server.dispatch.channel import Channel
+from scheduler_server.dispatch.entries import Delivered
 from scheduler_server.dispatch.gateway import Answer, Gateway, Order, StreamsError
 from scheduler_server.dispatch.holdings import Holding, Holdings
 from scheduler_server.dispatch.outbox import Outbox, Published, Settled
@@ -33,7 +34,11 @@ class _Sent(NamedTuple):
 
 
 class Writer:
-    """Empties the outbox."""
+    """Empties the outbox.
+
+    Two may do so at once: `send`, and `read_on`, with which acknowledgements go along. What one of them has on its way
+    the other leaves alone.
+    """
 
     def __init__(
         self,
@@ -51,14 +56,33 @@ class Writer:
         self._channel = channel
         self._settings = settings
         self.acknowledged = 0
+        self._on_its_way: set[str] = set()  # of what is settled, by name
+
+    def reconfigure(self, settings: DispatchSettings) -> None:
+        """Go by these from now on."""
+        self._settings = settings
+
+    def waits(self, *, acks: bool = True) -> bool:
+        """Is there anything to send? Without `acks`, anything but acknowledgements."""
+        outbox, channel = self._outbox, self._channel
+        if outbox.published or outbox.letters or (channel is not None and channel.waiting):
+            return True
+        return acks and len(outbox.settled) > len(self._on_its_way)
+
+    def _oldest(self, *, letters: bool = True) -> list[Settled]:
+        """The oldest that is settled; it is on its way from now on."""
+        found = []
+        for name, each in self._outbox.settled.items():
+            if name not in self._on_its_way and (letters or each.dead is None):
+                self._on_its_way.add(name)
+                found.append(each)
+                if len(found) >= _AT_ONCE:
+                    break
+        return found
 
     def next(self) -> Batch:
         """The oldest that waits. What is published leaves the outbox with this, what is settled when it is done."""
-        settled = []
-        for each in self._outbox.settled.values():
-            settled.append(each)
-            if len(settled) >= _AT_ONCE:
-                break
+        settled = self._oldest()
         published = [self._outbox.published.popleft() for _ in range(min(_AT_ONCE, len(self._outbox.published)))]
         handed = []
         if self._channel is not None:
@@ -80,6 +104,29 @@ class Writer:
             for record, holding in batch.handed:
                 self._told(record, holding, _NOT_SENT)
             raise
+        finally:
+            self._on_its_way.difference_update(each.name for each in batch.settled)
+        error = self._note(sent, answers)
+        if error:
+            raise StreamsError(error)
+
+    async def read_on(
+        self, gateway: Gateway, run: Callable[..., Any], streams: Sequence[str], count: int
+    ) -> tuple[list[Delivered], bool]:
+        """The next entries of these streams, without waiting for any; with it Redis is told what is acknowledged.
+
+        Also whether it took all that it was told; what it did not waits on. Raises StreamsError as `Gateway.read` does.
+        """
+        settled = self._oldest(letters=False)
+        orders = self._acknowledgements(settled)
+        try:
+            answers, delivered = await run(gateway.send_and_read, [each.order for each in orders], streams, count)
+        finally:
+            self._on_its_way.difference_update(each.name for each in settled)
+        return delivered, not self._note(orders, answers)
+
+    def _note(self, sent: Sequence[_Sent], answers: Sequence[Answer]) -> str:
+        """Note what became of each; the last error."""
         error = ""
         for each, answer in zip(sent, answers, strict=True):
             if each.handed is not None:
@@ -90,8 +137,7 @@ class Writer:
             else:
                 for name in each.names:
                     self._done(name)
-        if error:
-            raise StreamsError(error)
+        return error
 
     def _told(self, record: TaskRecord, holding: Holding, answer: Answer) -> None:
         if self._channel is not None:

@@ -9,7 +9,6 @@ checker that knows nothing of the server reads that file and names every broken 
     plan.py       which faults, in which order, with which numbers: all from the seed
     load.py       tasks into the stream, for as long as the campaign lasts
     world.py      the processes
-    unanswered.py a proxy before Redis that withholds answers
     program.py    an SDK worker that writes down what it is handed
     kinds.py      how each fault is done
     campaign.py   a plan carried out, and everything put right again at its end

@@ -21,7 +21,7 @@ appending, so that a process killed in between leaves whole lines only.
     welcome     process                                             a session of it begins
     goodbye     process reason                                      the server's last word to it
     letter      task reason detail workers                          set aside
-    left        pending unread waiting leases                       what there was when all should have been over
+    left        pending unread waiting leases untold                what there was when all should have been over
 """
 
 import json

@@ -16,9 +16,9 @@ import redis
 
 from scheduler_api.v1 import admin_service_pb2 as admin_api
 from scheduler_server.client import SchedulerError
+from tests.bad_network import BadNetwork
 from tests.dispatch_house import DEAD, DURABLE, Stream
 from tests.faults.log import EventLog
-from tests.faults.unanswered import Unanswered
 from tests.integration.processes import House, Server, WorkerProcess, eventually, free_port, housed
 from tests.redis_server import RedisServer, any_executable
 
@@ -71,7 +71,7 @@ class Member(WorkerProcess):
 class World:
     """Starts, ends and restarts processes, and writes into the log what it does."""
 
-    def __init__(self, house: House, log: EventLog, store: RedisServer, proxy: Unanswered) -> None:
+    def __init__(self, house: House, log: EventLog, store: RedisServer, proxy: BadNetwork) -> None:
         self.house, self.log, self.redis, self.proxy = house, log, store, proxy
         self.servers: dict[str, Server] = {}
         self.members: dict[str, Member] = {}
@@ -174,7 +174,7 @@ class World:
             pending = unread = -1
         finally:
             stream.client.close()
-        found = {"pending": pending, "unread": unread, "waiting": 0, "leases": 0}
+        found = {"pending": pending, "unread": unread, "waiting": 0, "leases": 0, "untold": 0}
         for server in self.servers.values():
             try:
                 status = await server.status()
@@ -182,6 +182,8 @@ class World:
                 return found | {"waiting": -1}
             found["waiting"] += status.waiting_tasks
             found["leases"] += status.leases
+            # What was set aside a moment ago is not in Redis yet.
+            found["untold"] += sum(store.pending for store in status.stores if store.name == "tasks")
         return found
 
     async def settled(self, within_s: float) -> None:
@@ -217,7 +219,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     await asyncio.to_thread(store.start)
     log = EventLog(folder / "events.jsonl")
     try:
-        async with Unanswered("127.0.0.1", store.port) as proxy, housed(folder) as house:
+        async with BadNetwork(f"127.0.0.1:{store.port}") as proxy, housed(folder) as house:
             made = World(house, log, store, proxy)
             try:
                 yield made

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from scheduler_server.client import OutcomeStatus, Task, TaskState
+from tests.bad_network import BadNetwork
 from tests.integration.processes import House, Server, WorkerProcess, eventually, nap, until
-from tests.integration.proxy import BadNetwork
 
 QUICK: dict[str, Any] = {
     "health_healthy_within_s": 2,

@@ -49,6 +49,18 @@ async def test_what_stood_in_the_stream_before_the_first_server_came_is_run(stre
         await until(stream.idle, "all are acknowledged")
 
 
+async def test_a_backlog_read_entry_by_entry_is_run_and_acknowledged_to_the_last(stream: Stream) -> None:
+    for number in range(100):
+        stream.add(f"t{number}")
+    async with running(settings(stream.server.url, dispatch={"batch": 1})) as server:
+        server.workers.start("w", slots=8)
+        await until(lambda: len(server.workers.ran) == 100, "all run")
+        assert set(server.workers.count().values()) == {1}
+        await until(stream.idle, "all are acknowledged, those too that no read was left for")
+        await until(lambda: server.dispatcher.acknowledged == 100, "and counted, once each")
+        assert not len(server.dispatcher.outbox)
+
+
 async def test_an_entry_is_acknowledged_when_its_worker_has_the_task_and_not_before(stream: Stream) -> None:
     async with running(settings(stream.server.url)) as server:
         stream.add("t")

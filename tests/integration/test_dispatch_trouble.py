@@ -242,7 +242,8 @@ async def test_in_a_cluster_tasks_run_and_bad_entries_are_set_aside(tmp_path: Pa
             lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO", NEVER_DECODE=True), "it is up"
         )
         stream = Stream(redis)
-        feeds = {"decisions": "decided", "outcomes": "ended", "trim_every_s": 0.1, "claim_after_s": 1.0}
+        # Single entries: then acknowledgements go along with reads.
+        feeds = {"decisions": "decided", "outcomes": "ended", "trim_every_s": 0.1, "claim_after_s": 1.0, "batch": 1}
         url = f"redis+cluster://127.0.0.1:{redis.port}"
         async with running(settings(url, tmp_path / "state", dispatch=feeds)) as server:
             server.workers.start("w")
@@ -252,6 +253,9 @@ async def test_in_a_cluster_tasks_run_and_bad_entries_are_set_aside(tmp_path: Pa
             await until(stream.idle, "both are acknowledged")
             assert len(stream.dead()) == 1
             await until(lambda: client.xlen("ended") == 1 and client.xlen("decided") == 1, "both are told")
+            for number in range(20):
+                stream.add(f"t{number}")
+            await until(lambda: len(server.workers.ran) == 21 and stream.idle(), "the others run and are acknowledged")
             assert not server.dispatcher.link.failures
 
 
@@ -416,7 +420,7 @@ async def test_a_server_that_was_stopped_runs_nothing_that_another_has_taken_ove
 ) -> None:
     redis.start()
     stream = Stream(redis)
-    words: dict[str, Any] = {"dispatch_url": redis.url, "dispatch_claim_after_s": "2"}
+    words: dict[str, Any] = {"dispatch_url": redis.url, "dispatch_claim_after_s": "2", "dispatch_timeout_s": "1"}
     first = await house.server(folder="one", **words)
     for number in range(60):
         stream.add(f"t{number}", task_type="nap", payload='{"s": 0.02}')

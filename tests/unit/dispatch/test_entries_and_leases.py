@@ -4,7 +4,7 @@ import pytest
 
 from scheduler_server.assignment.events import Cancel, Disconnect, RemoveWorker, ReportOutcome, Submit
 from scheduler_server.assignment.queue_settings import QueueSettings
-from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.settings import AssignmentSettings, CoreSettings
 from scheduler_server.dispatch.gateway import Answer
 from scheduler_server.dispatch.letters import of_record
 from scheduler_server.model.outcome import Outcome, OutcomeStatus
@@ -163,21 +163,28 @@ def test_a_dead_letter_counts_each_loss_once(house: House) -> None:
     house.shell.handle(RemoveWorker("w"))
     letter = house.outbox.settled[str(source)].dead
     assert letter is not None
-    assert letter["detail"] == "attempt 1 was the last: it was lost 1 times; max_attempts is 1; the last worker was 'w'"
+    why = "it was lost 1 times; the last: its worker was removed"
+    assert letter["detail"] == f"attempt 1 was the last: {why}; the last worker was 'w'"
 
 
-def test_fewer_lost_workers_than_make_a_task_poisonous_do_not(house: House) -> None:
-    house.entry(max_attempts=2, loss_policy="LOSS_POLICY_REQUEUE")
-    for name in ("a", "b"):
+@pytest.mark.parametrize(
+    ("most_lost", "max_attempts", "reason"),
+    [(3, 2, "ATTEMPTS_EXHAUSTED"), (2, 2, "POISONOUS"), (2, 9, "POISONOUS"), (1, 9, "POISONOUS")],
+)
+def test_so_many_lost_workers_and_no_fewer_make_a_task_poisonous(
+    most_lost: int, max_attempts: int, reason: str
+) -> None:
+    house = House(CoreSettings(assignment=AssignmentSettings(max_workers_lost=most_lost)))
+    house.entry(max_attempts=max_attempts, loss_policy="LOSS_POLICY_REQUEUE")
+    for name in ("a", "b")[:most_lost]:
         house.worker(name)
         lease_id = house.lease().lease_id
         house.tell(name, LeaseReport(lease_id, ReportKind.STARTED), running=(lease_id,))
         house.rig.go(301.0)
         house.shell.tick()
     record = house.lease()
-    assert (record.state, record.trail.workers_lost) == (TaskState.SET_ASIDE, 2)
-    assert of_record(record, 3).reason.name == "ATTEMPTS_EXHAUSTED"
-    assert of_record(record, 2).reason.name == "POISONOUS"
+    assert (record.state, record.trail.workers_lost) == (TaskState.SET_ASIDE, min(2, most_lost))
+    assert of_record(record).reason.name == reason
 
 
 def test_what_waited_for_its_next_attempt_before_a_restart_and_expires_is_set_aside(house: House) -> None:

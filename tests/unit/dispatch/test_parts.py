@@ -1,18 +1,21 @@
 """What the dispatcher keeps in mind, part by part."""
 
+import asyncio
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import pytest
 
 from scheduler_server.dispatch.consumer import consumer_name
-from scheduler_server.dispatch.entries import RAW_BYTES, DeadReason, Source, raw_of
-from scheduler_server.dispatch.gateway import StreamsError
+from scheduler_server.dispatch.entries import RAW_BYTES, DeadReason, Delivered, Source, raw_of
+from scheduler_server.dispatch.gateway import Answer, StreamsError
 from scheduler_server.dispatch.holdings import Holdings
 from scheduler_server.dispatch.intake import Met
 from scheduler_server.dispatch.link import FIRST_RETRY_S, LAST_RETRY_S, Link
 from scheduler_server.dispatch.outbox import KIND, MOST_PUBLISHED, Outbox, Settled, settled_of
 from scheduler_server.dispatch.settings import DispatchSettings
+from scheduler_server.dispatch.writer import Writer
 from scheduler_server.model.task import Task
 from scheduler_server.telemetry.instruments import DEAD_REASONS, ENTRIES_MET
 
@@ -101,6 +104,99 @@ def test_beyond_its_bound_the_oldest_that_is_only_published_goes_and_is_counted(
     assert (len(outbox.published), outbox.dropped, outbox.published[0].stream) == (MOST_PUBLISHED, 1, "1")
 
 
+# ---------------------------------------------------------------------- writer
+
+
+class Told:
+    """A Redis that has two entries, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self.orders: list[Any] = []
+        self.answers: Callable[[Any], Answer] = lambda _order: Answer(1)
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def run(self, what: Callable[..., Any], *arguments: Any) -> Any:
+        await self.may.wait()
+        return what(*arguments)
+
+    def send(self, orders: list[Any]) -> list[Answer]:
+        self.orders += orders
+        return [self.answers(order) for order in orders]
+
+    def send_and_read(self, orders: list[Any], *_: Any) -> tuple[list[Answer], list[Delivered]]:
+        return self.send(orders), [Delivered(B, {b"task_id": b"u"})]
+
+
+@pytest.fixture
+def writer() -> Writer:
+    wire: Any = None
+    outbox = Outbox(Journal(), lambda: None)
+    gateway: Any = Told()
+    return Writer(gateway, wire, Holdings(), outbox, None, DispatchSettings(group="g"))
+
+
+async def test_with_a_read_go_the_acknowledgements_that_wait_and_nothing_else(writer: Writer) -> None:
+    redis = writer._gateway
+    assert isinstance(redis, Told)
+    writer._outbox.settle(Settled(A))
+    writer._outbox.settle(Settled(B, {"reason": "EXPIRED"}))
+    writer._outbox.publish("decided", dict)
+    delivered, well = await writer.read_on(redis, redis.run, ("s",), 1)
+    assert (delivered, well) == ([Delivered(B, {b"task_id": b"u"})], True)
+    assert redis.orders == [("XACK", "s", "g", "1-0")]
+    assert list(writer._outbox.settled) == [str(B)]
+    assert writer.waits(acks=False)
+
+
+async def test_what_one_has_on_its_way_the_other_leaves_alone(writer: Writer) -> None:
+    redis = writer._gateway
+    assert isinstance(redis, Told)
+    writer._outbox.settle(Settled(A))
+    redis.may.clear()
+    reading = asyncio.create_task(writer.read_on(redis, redis.run, ("s",), 1))
+    await asyncio.sleep(0)
+    assert not writer.waits()
+    assert not writer.next().settled
+    redis.may.set()
+    await reading
+    assert not len(writer._outbox)
+
+
+async def test_what_redis_did_not_take_with_a_read_is_told_again(writer: Writer) -> None:
+    redis = writer._gateway
+    assert isinstance(redis, Told)
+    writer._outbox.settle(Settled(A))
+    redis.answers = lambda _order: Answer(None, "not now")
+    delivered, well = await writer.read_on(redis, redis.run, ("s",), 1)
+    assert (len(delivered), well) == (1, False)
+    assert writer.waits()
+    assert [each.source for each in writer.next().settled] == [A]
+
+
+async def test_a_read_that_fails_or_is_given_up_leaves_its_acknowledgements_to_the_next(writer: Writer) -> None:
+    redis = writer._gateway
+    assert isinstance(redis, Told)
+    writer._outbox.settle(Settled(A))
+    redis.may.clear()
+    reading = asyncio.create_task(writer.read_on(redis, redis.run, ("s",), 1))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert [each.source for each in writer.next().settled] == [A]
+
+
+def test_an_outbox_counts_what_it_has_to_set_aside() -> None:
+    outbox = Outbox(Journal(), lambda: None)
+    outbox.restore([Settled(A, {"reason": "EXPIRED"})])
+    outbox.settle(Settled(B))
+    outbox.settle(Settled(B, {"reason": "EXPIRED"}))  # the same entry, told otherwise
+    assert outbox.letters == 2
+    for source in (A, B, B):
+        outbox.done(str(source))
+    assert outbox.letters == 0
+
+
 # ---------------------------------------------------------------------- the rest
 
 
@@ -171,6 +267,11 @@ def test_names_are_checked_and_urls_never_repeated() -> None:
     assert faults(group="g" * 257)
     assert faults(streams=("a\n",), dead_letters="d") == ["streams: must be 1 to 256 printable characters"]
     assert faults(outcomes="x", decisions="x") == ["outcomes: 'x' is named by dispatch.decisions already"]
+    for timeout_s, is_fault in ((4.9, False), (5.0, True), (5.1, True)):
+        told = faults(timeout_s=timeout_s, claim_after_s=5.0)
+        assert [each.partition(" s; ")[0] for each in told] == (
+            ["timeout_s: must be below claim_after_s (5"] if is_fault else []
+        )
     (fault,) = faults(url="redis://:geheim@h:x")
     assert fault.startswith("url: ")
     assert "geheim" not in fault

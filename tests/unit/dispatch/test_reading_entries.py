@@ -62,6 +62,7 @@ def outcome(entries: Entries, fields: dict[bytes, bytes]) -> tuple[str, str]:
         return "", refused.detail
 
 
+@settings(deadline=None)
 @given(tasks)
 def test_both_forms_of_an_entry_say_the_same(task: Task) -> None:
     whole, plain = careful(as_redis_has_it(entry(task))), careful(as_redis_has_it(plain_entry(task)))
@@ -70,6 +71,7 @@ def test_both_forms_of_an_entry_say_the_same(task: Task) -> None:
     assert whole.task.payload == task.payload
 
 
+@settings(deadline=None)
 @given(st.lists(tasks, max_size=6), st.lists(names, max_size=6))
 def test_what_is_remembered_of_a_kind_says_what_reading_it_anew_says(known: list[Task], ids: list[str]) -> None:
     entries = Entries()
