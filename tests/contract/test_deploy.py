@@ -100,7 +100,7 @@ def test_what_each_keeps_is_in_a_volume_and_what_it_reads_exists() -> None:
 def settings() -> Settings:
     """What the server in the container gets: the image's settings, and those of the file above them."""
     image = dict(re.findall(r"^ +(SCHEDULER_\w+)=(\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
-    assert len(image) == 2
+    assert len(image) == 3
     given = services()["server"]["environment"]
     assert all(name.startswith("SCHEDULER_") for name in given)
     return load(Settings, [], image | given, profiles=PROFILES).config
