@@ -4,14 +4,9 @@ The manual is written from this table, and a test compares it with what a runnin
 
 Names are OpenTelemetry's (lower case, dots, the unit apart). What adds up over time is a counter, what adds up over
 servers an up-down counter, the rest a gauge. All of them are observable: they are read from what the server keeps
-anyway, when somebody asks, so a decision pays nothing for them. Labels have closed sets of values: never a task type, a
-tenant or an id.
+anyway, when somebody asks, so a decision pays nothing for them; a histogram is kept by the core or its shell, for
+0.3 us a value. Labels have closed sets of values: never a task type, a tenant or an id.
 """
-
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
-from math import prod
 
 from scheduler_server.assignment.losses import Loss
 from scheduler_server.fallback.breaker import BreakerState
@@ -20,63 +15,16 @@ from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import OutcomeStatus
 from scheduler_server.model.refusal import Reason
 from scheduler_server.model.worker import Health
+from scheduler_server.telemetry import (
+    access_instruments,
+    alert_instruments,
+    history_instruments,
+    push_instruments,
+    rpc_instruments,
+)
+from scheduler_server.telemetry.instrument import Instrument, Kind, Label, label, name_of
 
-
-class Kind(Enum):
-    """How values are to be understood."""
-
-    COUNTER = "counter"
-    UP_DOWN_COUNTER = "up-down counter"
-    GAUGE = "gauge"
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A dimension, and the only values that it has."""
-
-    name: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Instrument:
-    """One row. `unit` is UCUM's (s, By, 1), in braces where things are counted.
-
-    `absent` tells when there is nothing to export; without it the instrument is always there, with every value of its
-    labels from the start, so that a rate can be taken of the first event.
-    """
-
-    name: str
-    kind: Kind
-    unit: str
-    meaning: str
-    labels: tuple[Label, ...] = ()
-    absent: str = ""
-
-    @property
-    def most_series(self) -> int:
-        """More series than this it never has."""
-        return prod(len(label.values) for label in self.labels)
-
-    @property
-    def prometheus(self) -> str:
-        """Its name in Prometheus' text format."""
-        unit = _UNITS.get(self.unit, "")
-        name = self.name.replace(".", "_")
-        return name + (f"_{unit}" if unit else "") + ("_total" if self.kind is Kind.COUNTER else "")
-
-
-_UNITS = {"s": "seconds", "By": "bytes"}
-
-
-def name_of(member: Enum) -> str:
-    """How a member of a closed set is called in a label."""
-    return member.name.lower()
-
-
-def _label(name: str, values: Iterable[Enum | str]) -> Label:
-    return Label(name, tuple(value if isinstance(value, str) else name_of(value) for value in values))
-
+__all__ = ["INSTRUMENTS", "SECTIONS", "Instrument", "Kind", "Label", "name_of"]
 
 PLACEMENT_REFUSALS = (
     Reason.NO_FREE_SLOT,
@@ -93,13 +41,14 @@ PLACEMENT_REFUSALS = (
 
 OTHER = "other"
 STREAM_KINDS = ("worker", "event_watch", "task_watch")
-STORES = ("journal", "snapshot", "tasks")
+STORES = ("journal", "snapshot", "tasks", "decision_log")
 STORE_STATES = ("ok", "degraded", "unavailable", "disabled")
 BOUNDS = ("p50", "p90")
 ENTRIES_MET = ("read", "duplicate", "vanished", "acknowledged", "claimed", "yielded")
 DEAD_REASONS = ("undecodable", "invalid", "attempts_exhausted", "poisonous", "expired", "deliveries_exhausted")
 DIRECTIONS = ("longer", "shorter")
 MOMENTS = ("before", "after")
+SIDES = ("later", "earlier")
 
 _STORE = Label("store", STORES)
 _NO_OUTCOME = "no outcome was judged yet"
@@ -107,7 +56,7 @@ _NO_START = "no expected start was judged yet"
 _NO_STREAMS = "`dispatch.url` is empty"
 _NO_SNAPSHOT = "there is no snapshot yet"
 
-_COUNTER, _UP_DOWN, _GAUGE = Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.GAUGE
+_COUNTER, _UP_DOWN, _GAUGE, _HISTOGRAM = Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 SECTIONS: dict[str, tuple[Instrument, ...]] = {
     "Server": (
@@ -116,7 +65,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             "scheduler.draining", _GAUGE, "1", "1 while the server finishes what is in flight and takes nothing new"
         ),
         Instrument("scheduler.policy.revision", _GAUGE, "1", "revision of the policy that decisions name"),
-        Instrument("scheduler.streams", _UP_DOWN, "{stream}", "streams that are open", (_label("kind", STREAM_KINDS),)),
+        Instrument("scheduler.streams", _UP_DOWN, "{stream}", "streams that are open", (label("kind", STREAM_KINDS),)),
         Instrument(
             "scheduler.streams.overflowed",
             _COUNTER,
@@ -124,34 +73,48 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             "workers' streams ended because what they were sent was not read",
         ),
         Instrument(
+            "scheduler.streams.messages",
+            _COUNTER,
+            "{message}",
+            "messages on streams of each kind; over the open ones, messages per stream",
+            (label("kind", STREAM_KINDS), label("direction", ("received", "sent"))),
+        ),
+        Instrument(
             "scheduler.events",
             _COUNTER,
             "{event}",
             "events of the fleet and of the scheduler itself, as WatchEvents streams them",
-            (_label("kind", FleetEventKind),),
+            (label("kind", FleetEventKind),),
         ),
     ),
+    "Calls": rpc_instruments.ROWS,
     "Decisions": (
         Instrument(
             "scheduler.decisions",
             _COUNTER,
             "{decision}",
             "decisions made: each one a lease",
-            (_label("source", Source), _label("cause", Cause)),
+            (label("source", Source), label("cause", Cause)),
+        ),
+        Instrument(
+            "scheduler.decision.duration",
+            _HISTOGRAM,
+            "s",
+            "how long the core takes for a decision, from the task to its lease; those of waiting tasks too",
         ),
         Instrument(
             "scheduler.refusals",
             _COUNTER,
             "{refusal}",
             "tasks that got no worker when they were asked for",
-            (_label("reason", [*(reason.value.lower() for reason in PLACEMENT_REFUSALS), OTHER]),),
+            (label("reason", [*(reason.value.lower() for reason in PLACEMENT_REFUSALS), OTHER]),),
         ),
         Instrument(
             "scheduler.breaker.state",
             _GAUGE,
             "1",
             "1 for the state that the circuit breaker of all task types is in, 0 for the others",
-            (_label("state", BreakerState),),
+            (label("state", BreakerState),),
         ),
         Instrument(
             "scheduler.breaker.consecutive_failures",
@@ -178,7 +141,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
         Instrument(
             "scheduler.probes.failed", _COUNTER, "{probe}", "of these, not sent back in time by a worker that beats"
         ),
-        Instrument("scheduler.workers", _UP_DOWN, "{worker}", "workers known", (_label("health", Health),)),
+        Instrument("scheduler.workers", _UP_DOWN, "{worker}", "workers known", (label("health", Health),)),
         Instrument("scheduler.workers.available", _UP_DOWN, "{worker}", "workers that could be given a task now"),
         Instrument(
             "scheduler.workers.pools", _UP_DOWN, "{pool}", "sets of workers that can do the same tasks equally well"
@@ -203,6 +166,19 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
         ),
         Instrument("scheduler.tasks.waiting.payload", _UP_DOWN, "By", "payload of the tasks that wait"),
         Instrument(
+            "scheduler.tasks.wait",
+            _HISTOGRAM,
+            "s",
+            "how long tasks waited that were then placed, since they came or were due; not those placed at once",
+        ),
+        Instrument(
+            "scheduler.expected_start.error",
+            _HISTOGRAM,
+            "s",
+            "how far they started from the median expected start that they were told when they came",
+            (label("direction", SIDES),),
+        ),
+        Instrument(
             "scheduler.expected_start.judged",
             _COUNTER,
             "{start}",
@@ -213,7 +189,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             _GAUGE,
             "1",
             "share of the last 500 of them that came no later than expected; 0.5 and 0.9 are right",
-            (_label("bound", BOUNDS),),
+            (label("bound", BOUNDS),),
             absent=_NO_START,
         ),
     ),
@@ -230,14 +206,14 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             _COUNTER,
             "{task}",
             "tasks ended, by how; those of a sampled worker end without a word and are not counted",
-            (_label("status", OutcomeStatus),),
+            (label("status", OutcomeStatus),),
         ),
         Instrument(
             "scheduler.leases.lost",
             _COUNTER,
             "{lease}",
             "leases that their workers did not end, by why, and by what became of the task",
-            (_label("why", Loss), Label("then", ("requeued", "reported"))),
+            (label("why", Loss), Label("then", ("requeued", "reported"))),
         ),
         Instrument("scheduler.tasks.set_aside", _COUNTER, "{task}", "tasks set aside: lost too often, or a danger"),
         Instrument(
@@ -296,7 +272,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             _GAUGE,
             "1",
             "share of the last 1,000 outcomes that took no longer than the predicted bound; 0.5 and 0.9 are right",
-            (_label("bound", BOUNDS),),
+            (label("bound", BOUNDS),),
             absent=_NO_OUTCOME,
         ),
         Instrument(
@@ -323,14 +299,14 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             _COUNTER,
             "{drift}",
             "times that the durations of a key had changed and were learned anew",
-            (_label("direction", DIRECTIONS),),
+            (label("direction", DIRECTIONS),),
         ),
         Instrument(
             "scheduler.prediction.latest_drift",
             _GAUGE,
             "s",
             "predicted duration of a key before and after the latest drift",
-            (_label("when", MOMENTS),),
+            (label("when", MOMENTS),),
             absent="no drift was detected yet",
         ),
         Instrument(
@@ -347,7 +323,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             "{entry}",
             "entries of task streams: read, known already, removed unread, acknowledged, taken over from another"
             " server, left to another server",
-            (_label("event", ENTRIES_MET),),
+            (label("event", ENTRIES_MET),),
             absent=_NO_STREAMS,
         ),
         Instrument(
@@ -355,7 +331,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             _COUNTER,
             "{task}",
             "entries and tasks set aside for people to look at",
-            (_label("reason", DEAD_REASONS),),
+            (label("reason", DEAD_REASONS),),
             absent=_NO_STREAMS,
         ),
         Instrument(
@@ -393,7 +369,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             _GAUGE,
             "1",
             "1 for the state that a store is in, 0 for the others; GetStatus says why",
-            (_STORE, _label("state", STORE_STATES)),
+            (_STORE, label("state", STORE_STATES)),
         ),
         Instrument("scheduler.store.written", _COUNTER, "{entry}", "entries written since the start", (_STORE,)),
         Instrument(
@@ -419,6 +395,11 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
         ),
         Instrument("scheduler.snapshot.size", _UP_DOWN, "By", "size of the newest snapshot", absent=_NO_SNAPSHOT),
     ),
+    "The last hour": history_instruments.LAST_HOUR,
+    "Decision log": history_instruments.LOG,
+    "Alerts": alert_instruments.ROWS,
+    "Access": access_instruments.ROWS,
+    "Telemetry itself": push_instruments.ROWS,
 }
 
 INSTRUMENTS: tuple[Instrument, ...] = tuple(row for rows in SECTIONS.values() for row in rows)

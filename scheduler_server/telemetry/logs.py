@@ -12,6 +12,7 @@ import threading
 from typing import Literal, TextIO
 
 from scheduler_server.telemetry.line_format import JsonLines, TextLines
+from scheduler_server.telemetry.trace_context import CURRENT
 
 _GATHER_S = 0.01  # how long a record may wait for company before it is written
 _LOGGER = "scheduler_server.telemetry.logs"
@@ -114,6 +115,9 @@ class _Enqueue(logging.Handler):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
+        trace = CURRENT.get()
+        if trace is not None:  # of this call; the thread that writes knows nothing of it
+            record.trace_id, record.span_id = trace.trace_id, trace.parent[36:52]
         # Merged here, because an argument may change before the thread comes to it.
         if record.args:
             try:

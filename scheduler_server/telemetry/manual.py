@@ -1,6 +1,7 @@
 """The table of instruments as text for people: what docs/metrics.md is written from."""
 
-from scheduler_server.telemetry.instruments import SECTIONS, Instrument
+from scheduler_server.telemetry.instrument import Instrument
+from scheduler_server.telemetry.instruments import SECTIONS
 
 
 def render_markdown() -> str:

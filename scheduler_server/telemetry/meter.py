@@ -7,9 +7,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 
-from scheduler_server.telemetry.instruments import Instrument, Kind
-from scheduler_server.telemetry.readings import READERS, Reader
-from scheduler_server.telemetry.sources import Moment
+from scheduler_server.telemetry.instrument import Instrument, Kind
+from scheduler_server.telemetry.readings import Series
 
 SCOPE = "scheduler_server"
 
@@ -22,13 +21,16 @@ def resource(*, version: str, incarnation: str) -> Resource:
 
 
 def meter_provider(
-    instruments: Iterable[Instrument], moment: Callable[[], Moment], readers: Sequence[MetricReader], about: Resource
+    instruments: Iterable[Instrument],
+    read: Callable[[Instrument], Iterable[Series]],
+    readers: Sequence[MetricReader],
+    about: Resource,
 ) -> MeterProvider:
-    """A provider whose instruments read the `moment` at hand whenever one of `readers` collects.
+    """A provider whose instruments are read by `read` whenever one of `readers` collects.
 
     Collecting reads the core, so it belongs on the event loop's thread. It goes through all instruments at once, for 10
     to 20 us per series; whoever needs shorter steps gives each part of the table a provider of its own, as the
-    Prometheus text does.
+    Prometheus text does. Histograms are left out: OpenTelemetry has none that are read and not recorded.
     """
     provider = MeterProvider(readers, about, shutdown_on_exit=False)
     meter = provider.get_meter(SCOPE)
@@ -38,14 +40,16 @@ def meter_provider(
         Kind.GAUGE: meter.create_observable_gauge,
     }
     for row in instruments:
-        create[row.kind](row.name, [_callback(row, READERS[row.name], moment)], row.unit, row.meaning)
+        if row.kind is Kind.HISTOGRAM:
+            continue
+        create[row.kind](row.name, [_callback(row, read)], row.unit, row.meaning)
     return provider
 
 
-def _callback(row: Instrument, read: Reader, moment: Callable[[], Moment]) -> CallbackT:
+def _callback(row: Instrument, read: Callable[[Instrument], Iterable[Series]]) -> CallbackT:
     names = [label.name for label in row.labels]
 
     def observe(_options: CallbackOptions) -> list[Observation]:
-        return [Observation(value, dict(zip(names, labels, strict=True))) for value, labels in read(moment())]
+        return [Observation(value, dict(zip(names, labels, strict=True))) for value, labels in read(row)]
 
     return observe

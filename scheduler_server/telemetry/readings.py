@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import TypeAlias
 
+from scheduler_server.alerts.rules import RULES
+from scheduler_server.assignment.causes import SOURCES
 from scheduler_server.assignment.losses import Loss
-from scheduler_server.assignment.placement import SOURCES
 from scheduler_server.fallback.breaker import ALL, BreakerState
 from scheduler_server.model.decision import Cause
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import OutcomeStatus
 from scheduler_server.model.worker import Health
+from scheduler_server.telemetry import access_instruments, history_instruments
+from scheduler_server.telemetry.alert_instruments import LIVE
+from scheduler_server.telemetry.instrument import name_of
 from scheduler_server.telemetry.instruments import (
     BOUNDS,
     DEAD_REASONS,
@@ -20,8 +24,8 @@ from scheduler_server.telemetry.instruments import (
     OTHER,
     PLACEMENT_REFUSALS,
     STORE_STATES,
-    name_of,
 )
+from scheduler_server.telemetry.push_instruments import PUSH_ENDS, SPAN_ENDS
 from scheduler_server.telemetry.sources import DispatchFigures, Moment, StoreFigures
 
 Series: TypeAlias = tuple[float, tuple[str, ...]]
@@ -46,6 +50,26 @@ def _one(read: Callable[[Moment], float | None]) -> Reader:
 def _streams(moment: Moment) -> Iterator[Series]:
     for kind, count in moment.sources.streams().items():
         yield count, (kind,)
+
+
+def _messages(moment: Moment) -> Iterator[Series]:
+    for labels, count in moment.sources.messages().items():
+        yield count, labels
+
+
+def _started(moment: Moment) -> Iterator[Series]:
+    for method in moment.sources.calls.by_method.values():
+        yield method.started, (method.name,)
+
+
+def _pushes(moment: Moment) -> Iterator[Series]:
+    ends = moment.sources.pushes()
+    return ((ends[end], (end,)) for end in PUSH_ENDS) if ends is not None else iter(())
+
+
+def _spans(moment: Moment) -> Iterator[Series]:
+    ends = moment.sources.spans()
+    return ((ends[end], (end,)) for end in SPAN_ENDS) if ends is not None else iter(())
 
 
 def _events(moment: Moment) -> Iterator[Series]:
@@ -204,13 +228,25 @@ def _snapshot(read: Callable[[StoreFigures], float | None]) -> Reader:
     return reader
 
 
+def _alerts(moment: Moment) -> Iterator[Series]:
+    counts = moment.sources.alerts()
+    for rule in RULES:
+        for state in LIVE:
+            yield counts.get((rule.name, state), 0), (rule.name, name_of(rule.severity), name_of(state))
+
+
 READERS: dict[str, Reader] = {
+    "scheduler.alerts": _alerts,
+    **access_instruments.READERS,
+    **history_instruments.READERS,
     "scheduler.uptime": _one(lambda at: max(0.0, at.now.monotonic - at.core.started.monotonic)),
     "scheduler.draining": _one(lambda at: int(at.sources.draining())),
     "scheduler.policy.revision": _one(lambda at: at.core.placement.policy_revision),
     "scheduler.streams": _streams,
     "scheduler.streams.overflowed": _one(lambda at: at.sources.overflows()),
+    "scheduler.streams.messages": _messages,
     "scheduler.events": _events,
+    "grpc.server.call.started": _started,
     "scheduler.decisions": _decisions,
     "scheduler.refusals": _refusals,
     "scheduler.breaker.state": _breaker_state,
@@ -264,5 +300,7 @@ READERS: dict[str, Reader] = {
     "scheduler.snapshot.age": _snapshot(lambda store: store.age_s),
     "scheduler.snapshot.records": _snapshot(lambda store: store.records),
     "scheduler.snapshot.size": _snapshot(lambda store: store.size_bytes),
+    "scheduler.metrics.pushes": _pushes,
+    "scheduler.traces.spans": _spans,
 }
-"""By the name of the instrument; a test holds it against the table."""
+"""By the name of the instrument; a test holds it against the table. Histograms have their own."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scheduler_server.model.setting import setting
+from scheduler_server.telemetry.otlp import endpoint_fault, headers_of
 
 _HIGHEST_PORT = 65_535
 
@@ -22,6 +23,26 @@ class MetricsSettings:
         " empty: none. Whoever can reach it can read it, so keep it on a loopback or private address",
     )
 
+    otlp_endpoint: str = setting(
+        "",
+        "OTLP collector that metrics are pushed to over gRPC, such as http://127.0.0.1:4317, or https:// over TLS;"
+        " empty: none",
+        also=("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    otlp_headers: str = setting(
+        "",
+        "headers sent along, as name=value,name=value with values percent-encoded",
+        secret=True,
+        also=("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+    )
+    otlp_ca_file: str = setting(
+        "",
+        "PEM file of the authorities that an https:// collector is trusted by; empty: the system's",
+        also=("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"),
+    )
+    otlp_interval_s: float = setting(60.0, "how often metrics are pushed", unit="s", minimum=1, maximum=3_600)
+    otlp_timeout_s: float = setting(10.0, "time for a push, retries included", unit="s", minimum=0.1, maximum=60)
+
     def faults(self) -> Iterable[tuple[str, str]]:
         """An address that cannot be one, as (field, message)."""
         if self.listen:
@@ -29,6 +50,60 @@ class MetricsSettings:
                 host_and_port(self.listen)
             except ValueError as error:
                 yield "listen", str(error)
+        yield from _otlp_faults(self.otlp_endpoint, self.otlp_headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSettings:
+    """Where spans go, and of how many tasks.
+
+    Off unless it is set: a span costs more processor time than a decision, though not on its path.
+    """
+
+    otlp_endpoint: str = setting(
+        "",
+        "OTLP collector that spans are sent to over gRPC, such as http://127.0.0.1:4317, or https:// over TLS;"
+        " empty: nothing is traced",
+        also=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    otlp_headers: str = setting(
+        "",
+        "headers sent along, as name=value,name=value with values percent-encoded",
+        secret=True,
+        also=("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+    )
+    otlp_ca_file: str = setting(
+        "",
+        "PEM file of the authorities that an https:// collector is trusted by; empty: the system's",
+        also=("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"),
+    )
+    otlp_timeout_s: float = setting(
+        10.0, "time for a batch of spans, retries included", unit="s", minimum=0.1, maximum=60
+    )
+    sample_ratio: float = setting(
+        1.0,
+        "share of the tasks that are traced whose caller says nothing of a trace; otherwise its own sampling decides",
+        minimum=0,
+        maximum=1,
+    )
+    max_queued: int = setting(
+        8_192, "spans that wait to be sent; what comes when there are so many is dropped and counted",
+        minimum=64, maximum=1_000_000,
+    )  # fmt: skip
+
+    def faults(self) -> Iterable[tuple[str, str]]:
+        """An address or headers that cannot be, as (field, message)."""
+        yield from _otlp_faults(self.otlp_endpoint, self.otlp_headers)
+
+
+def _otlp_faults(endpoint: str, headers: str) -> Iterable[tuple[str, str]]:
+    why = endpoint_fault(endpoint) if endpoint else None
+    if why is not None:
+        yield "otlp_endpoint", why
+    try:
+        headers_of(headers)
+    except ValueError as error:
+        yield "otlp_headers", str(error)
 
 
 def host_and_port(listen: str) -> tuple[str, int]:

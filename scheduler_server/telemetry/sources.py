@@ -1,14 +1,17 @@
 """What the instruments read: the core itself, and what the server around it keeps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from scheduler_server.alerts.rule import AlertState
 from scheduler_server.assignment.accuracy import Figures
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind
+from scheduler_server.telemetry.calls import Calls
+from scheduler_server.telemetry.history_instruments import NOTHING, HistoryFigures
 
 
 class StoreFigures(NamedTuple):
@@ -43,12 +46,33 @@ def _no_streams() -> DispatchFigures | None:
     return None
 
 
+def _no_alerts() -> Mapping[tuple[str, AlertState], int]:
+    return {}
+
+
+def _no_history() -> HistoryFigures:
+    return NOTHING
+
+
+def _no_push() -> Mapping[str, int] | None:
+    return None
+
+
+def _none_denied() -> Mapping[str, int]:
+    return {}
+
+
+def _no_messages() -> Mapping[tuple[str, str], int]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Where figures come from. Everything here is for the event loop's thread, costs microseconds and changes nothing.
 
     `streams` answers the open streams by kind, `overflows` how many workers' streams were ended because what they were
-    sent was not read.
+    sent was not read, `messages` how many went over streams by kind and direction. `pushes` and `spans` are what became
+    of what was sent to a collector, None where nothing is sent.
     """
 
     core: Scheduler
@@ -59,6 +83,14 @@ class Sources:
     overflows: Callable[[], int]
     stores: Callable[[], Sequence[StoreFigures]]
     dispatch: Callable[[], DispatchFigures | None] = _no_streams
+    calls: Calls = field(default_factory=Calls)
+    messages: Callable[[], Mapping[tuple[str, str], int]] = _no_messages
+    pushes: Callable[[], Mapping[str, int] | None] = _no_push
+    spans: Callable[[], Mapping[str, int] | None] = _no_push
+    alerts: Callable[[], Mapping[tuple[str, AlertState], int]] = _no_alerts
+    history: Callable[[], HistoryFigures] = _no_history
+    denied: Callable[[], Mapping[str, int]] = _none_denied
+    limits_hit: Callable[[], Mapping[str, int]] = _none_denied
 
 
 class Moment:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from scheduler_api.v1 import admin_service_pb2 as admin_api
@@ -23,10 +24,12 @@ from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.predictor.settings import PredictorSettings
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.settings import Settings, StorageSettings
-from scheduler_server.telemetry.instruments import INSTRUMENTS, Kind
-from scheduler_server.telemetry.settings import MetricsSettings
+from scheduler_server.telemetry.instrument import HISTOGRAM_SAMPLES, Kind
+from scheduler_server.telemetry.instruments import INSTRUMENTS
+from scheduler_server.telemetry.settings import MetricsSettings, TraceSettings
 from tests.contract.server import DEADLINE_S, Clock, Running, running, task
 from tests.integration.processes import House, Server, eventually, flags, free_port, nap, serve_command, until
+from tests.otlp_collector import Collector, collecting
 from tests.redis_server import redis_server
 
 Samples = dict[str, float]
@@ -71,12 +74,13 @@ async def measured(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def measuring(tmp_path: Path, redis_url: str) -> AsyncIterator[Running]:
-    """Such a server."""
+async def measuring(tmp_path: Path, redis_url: str, collector: str = "") -> AsyncIterator[Running]:
+    """Such a server; with a collector it sends metrics and spans there too."""
     configured = Settings(
         server=ServerSettings(listen="127.0.0.1:0"),
         storage=StorageSettings(state_folder=str(tmp_path / "state")),
-        metrics=ANY_PORT,
+        metrics=MetricsSettings(listen="127.0.0.1:0", otlp_endpoint=collector, otlp_interval_s=1.0),
+        traces=TraceSettings(otlp_endpoint=collector),
         predictor=PredictorSettings(strategy="adaptive"),
         dispatch=DispatchSettings(url=redis_url),
     )
@@ -107,27 +111,56 @@ async def lived(server: Running) -> None:
 # ---------------------------------------------------------------------- the table
 
 
-async def test_what_is_exported_is_the_table_and_nothing_else(measured: Running) -> None:
-    await lived(measured)
-    families = {
-        family.name: family for family in text_string_to_metric_families(await scrape(measured.app.metrics_url))
-    }
+async def test_what_is_exported_is_the_table_and_nothing_else(tmp_path: Path) -> None:
+    with redis_server(tmp_path / "redis") as redis, collecting() as collector:
+        async with measuring(tmp_path, redis.url, collector.url) as server:
+            await lived(server)
+            text = await scrape(server.app.metrics_url)
+            same = await scrape_pushed(server, collector)
+    families = {family.name: family for family in text_string_to_metric_families(text)}
     del families["target_info"]
+    always = {row.name for row in INSTRUMENTS if not row.absent}  # others may have come between scrape and push
+    assert always <= set(same) <= {row.name for row in INSTRUMENTS}
+    for row in INSTRUMENTS:
+        if row.name in same:
+            assert (same[row.name].unit, same[row.name].description) == (row.unit, row.meaning)
+            assert same[row.name].WhichOneof("data") == _DATA[row.kind], row.name
     for row in INSTRUMENTS:
         family = families.pop(row.prometheus.removesuffix("_total"), None)
         if family is None and "Redis cannot tell" in row.absent:
             continue  # the bundled one is 6.2
+        if family is None and row.name in _BY_SAMPLES:
+            continue
         assert family is not None, f"{row.name} is in the table and not exported"
-        assert family.type == ("counter" if row.kind is Kind.COUNTER else "gauge"), row.name
+        assert family.type == _TYPES.get(row.kind, "gauge"), row.name
         assert family.documentation == row.meaning
         for label in row.labels:
-            seen = {sample.labels[label.name] for sample in family.samples}
-            assert seen == set(label.values), f"{row.name}: {label.name}"
+            seen = {sample.labels[label.prometheus] for sample in family.samples}
+            assert seen == set(label.values) or (row.name in _AS_IT_COMES and seen < set(label.values)), row.name
+        histogram = row.kind is Kind.HISTOGRAM
         for sample in family.samples:
-            assert sample.name == row.prometheus
-            assert set(sample.labels) == {label.name for label in row.labels}, row.name
-        assert len(family.samples) <= row.most_series
+            assert sample.name.removeprefix(row.prometheus) in (HISTOGRAM_SAMPLES if histogram else ("",))
+            assert set(sample.labels) - {"le"} == {label.prometheus for label in row.labels}, row.name
+        series = {tuple(sorted(sample.labels.items())) for sample in family.samples if "le" not in sample.labels}
+        assert len(series) <= row.most_series * (len(HISTOGRAM_SAMPLES) - 1 if histogram else 1)
     assert not families, "exported and not in the table"
+
+
+_TYPES = {Kind.COUNTER: "counter", Kind.HISTOGRAM: "histogram"}
+_DATA = {Kind.COUNTER: "sum", Kind.UP_DOWN_COUNTER: "sum", Kind.GAUGE: "gauge", Kind.HISTOGRAM: "histogram"}
+_BY_SAMPLES = {"scheduler.workers.utilization", "scheduler.workers.spread", "scheduler.workers.max_over_mean"}
+"""These come with samples of the fleet, seconds apart; tests of their own wait for them."""
+
+_AS_IT_COMES = {"grpc.server.call.duration"}
+"""Here a series is there once something of it has happened."""
+
+
+async def scrape_pushed(server: Running, collector: Collector) -> dict[str, Metric]:
+    """What is pushed from now on, by name."""
+    pushed = collector.pushes + 1  # what is on its way may have been read before
+    await until(lambda: collector.pushes > pushed, "it is pushed")
+    assert collector.resource["service.instance.id"] == server.core.incarnation
+    return collector.metrics()
 
 
 async def test_no_label_carries_what_a_caller_has_named(measured: Running) -> None:
