@@ -1,5 +1,6 @@
 # Build: docker build -t scheduler-server .
-# Run:   docker run -p 50051:50051 -v scheduler-state:/var/lib/scheduler-server scheduler-server
+# Run:   docker run -p 127.0.0.1:50051:50051 -v scheduler-state:/var/lib/scheduler-server scheduler-server
+#        It speaks plaintext: publish the port on an address that only you reach, or give it TLS (docs/access.md).
 # The base is a tag: pin it to a digest where builds have to be repeatable.
 ARG PYTHON_IMAGE=python:3.11-slim
 
@@ -36,6 +37,7 @@ ENV PATH=/opt/scheduler-server/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SCHEDULER_SERVER_LISTEN=0.0.0.0:50051 \
+    SCHEDULER_SERVER_ALLOW_PLAINTEXT=true \
     SCHEDULER_STORAGE_STATE_FOLDER=/var/lib/scheduler-server
 
 USER 10001:10001
