@@ -10,7 +10,8 @@ is the *schema*. `load` fills it by flags > environment > file > profile > defau
 
 Names follow from the path: `health.unhealthy_after_s` is `--health-unhealthy-after-s`,
 `SCHEDULER_HEALTH_UNHEALTHY_AFTER_S` and `unhealthy_after_s` under `[health]`. A list or map is replaced as a
-whole by the highest source that gives it. Imports only the standard library and `model.setting`.
+whole by the highest source that gives it. `live.py` is the configuration while the server runs, with changes
+over all of that, and `revisions.py` what each change was. Imports only the standard library and `model.setting`.
 """
 
 from scheduler_server.config.faults import ConfigError, Fault

@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -10,12 +10,13 @@ from typing import Any, Generic, TypeVar
 from scheduler_server.config.faults import BadValue, ConfigError, Fault, suggestion
 from scheduler_server.config.limits import limit_faults
 from scheduler_server.config.options import Option, options_of
-from scheduler_server.config.origin import DEFAULT, Origin, Source
+from scheduler_server.config.origin import DEFAULT, UPDATE, Origin, Source
 from scheduler_server.config.sources import (
     CONFIG_FLAG,
     CONFIG_VARIABLE,
     Given,
     from_python,
+    read_conventional,
     read_environment,
     read_file,
     read_flags,
@@ -45,6 +46,7 @@ class Loaded(Generic[T]):
     options: tuple[Option, ...]
     switches: frozenset[str]
     file: Path | None
+    layers: "Layers[T]"
 
     @property
     def wants_help(self) -> bool:
@@ -58,10 +60,70 @@ class Loaded(Generic[T]):
 
     def value(self, path: str) -> object:
         """The value at a dotted path."""
-        found: object = self.config
-        for name in path.split("."):
-            found = getattr(found, name)
-        return found
+        return _at(self.config, path)
+
+    def overlaid(self, changes: Mapping[str, object]) -> "Loaded[T]":
+        """The same with these values over everything else, as `from_toml` reads them; ConfigError as `load`."""
+        over = {path: from_python(option, changes[path], UPDATE) for path, option in self._options(changes)}
+        return self.layers.filled(over, self.options, self.switches, self.file)
+
+    def read(self, path: str, raw: object) -> object:
+        """What `overlaid` makes of a value; BadValue where its type refuses it."""
+        return next(from_python(option, raw, UPDATE).read() for _, option in self._options([path]))
+
+    def _options(self, paths: Collection[str]) -> list[tuple[str, Option]]:
+        by_path = {option.path: option for option in self.options}
+        unknown = sorted(set(paths) - by_path.keys())
+        if unknown:
+            near = [suggestion(path, list(by_path)) for path in unknown]
+            raise ConfigError(
+                Fault(printable(path), f"unknown setting{hint}") for path, hint in zip(unknown, near, strict=True)
+            )
+        return [(path, by_path[path]) for path in paths]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers(Generic[T]):
+    """What the sources said, before profile and defaults are put below it."""
+
+    schema: type[T]
+    given: Mapping[str, Given]
+    profiles: Mapping[str, Mapping[str, object]]
+    profile_setting: str
+
+    def filled(
+        self,
+        over: Mapping[str, Given],
+        options: tuple[Option, ...],
+        switches: frozenset[str],
+        file: Path | None,
+        faults: Iterable[Fault] = (),
+    ) -> Loaded[T]:
+        """The configuration with `over` on top. ConfigError with `faults` and all that is found."""
+        given = {**self.given, **over}
+        profile, profile_faults = _profile(options, given, self.profiles, self.profile_setting)
+        given = profile | given
+        values, value_faults = _values(options, given)
+        origins = {option.path: given[option.path].origin if option.path in given else DEFAULT for option in options}
+        config, section_faults = _build(self.schema, values, options, origins, "")
+        found = [*faults, *profile_faults, *value_faults, *section_faults]
+        if found or config is None:
+            raise ConfigError(dict.fromkeys(found))
+        return Loaded(config=config, origins=origins, options=options, switches=switches, file=file, layers=self)
+
+
+def given_by(config: T, by: Origin, profiles: Mapping[str, Mapping[str, object]] | None = None) -> Loaded[T]:
+    """A configuration that a program made, as if it had been loaded: what is no default came `by` it."""
+    schema = type(config)
+    options = options_of(schema)
+    given: dict[str, Given] = {}
+    for option in options:
+        value = _at(config, option.path)
+        if value != option.default:
+            given[option.path] = from_python(option, value, by)
+    layers = Layers(schema=schema, given=given, profiles=profiles or {}, profile_setting="profile")
+    origins = {option.path: given[option.path].origin if option.path in given else DEFAULT for option in options}
+    return Loaded(config=config, origins=origins, options=options, switches=frozenset(), file=None, layers=layers)
 
 
 def load(
@@ -74,12 +136,12 @@ def load(
     switches: Mapping[str, str] | None = None,
     ignored_variables: Collection[str] = (),
 ) -> Loaded[T]:
-    """Fill `schema` by flags > environment > file > profile > defaults.
+    """Fill `schema` by flags > environment > file > variables of general conventions > profile > defaults.
 
     Args:
         schema: frozen dataclass of `setting(...)` fields and further such dataclasses, each with a default.
         argv: what follows the program's name (and the subcommand, if there is one).
-        environ: usually `os.environ`; only `SCHEDULER_*` is looked at.
+        environ: usually `os.environ`; only `SCHEDULER_*` is looked at, and what a setting names as `also`.
         profiles: name -> {path: value}; the setting at `profile_setting` names the one that applies. "" or
             "default" without an entry here means none.
         profile_setting: path of that setting.
@@ -92,12 +154,20 @@ def load(
     """
     options = options_of(schema)
     flags = read_flags(argv, options, [*BUILT_IN_SWITCHES, *(switches or {})])
+    named = Layers(schema=schema, given={}, profiles=profiles or {}, profile_setting=profile_setting)
     if "help" in flags.switches:
-        return _result(schema(), {option.path: DEFAULT for option in options}, options, flags.switches, None)
+        return Loaded(
+            config=schema(),
+            origins={option.path: DEFAULT for option in options},
+            options=options,
+            switches=frozenset(flags.switches),
+            file=None,
+            layers=named,
+        )
     environment = read_environment(environ, options, ignored_variables)
     faults = flags.faults + environment.faults
     path = flags.config_file if flags.config_file is not None else environment.config_file
-    given: dict[str, Given] = {}
+    given = read_conventional(environ, options)
     if path == "":
         faults.append(Fault(CONFIG_FLAG, "needs a path"))
     elif path is not None:
@@ -105,22 +175,14 @@ def load(
         faults += _naming_config_source(file.faults, flags.config_file is not None)
         given |= file.given
     given |= environment.given | flags.given
-    profile, profile_faults = _profile(options, given, profiles or {}, profile_setting)
-    given = profile | given
-    faults += profile_faults
-    values, value_faults = _values(options, given)
-    origins = {option.path: given[option.path].origin if option.path in given else DEFAULT for option in options}
-    config, section_faults = _build(schema, values, options, origins, "")
-    faults += value_faults + section_faults
-    if faults or config is None:
-        raise ConfigError(dict.fromkeys(faults))
-    return _result(config, origins, options, flags.switches, Path(path) if path else None)
+    layers = dataclasses.replace(named, given=given)
+    return layers.filled({}, options, frozenset(flags.switches), Path(path) if path else None, faults)
 
 
-def _result(
-    config: T, origins: dict[str, Origin], options: tuple[Option, ...], switches: set[str], file: Path | None
-) -> Loaded[T]:
-    return Loaded(config=config, origins=origins, options=options, switches=frozenset(switches), file=file)
+def _at(config: object, path: str) -> object:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
 
 
 def _naming_config_source(faults: list[Fault], by_flag: bool) -> list[Fault]:

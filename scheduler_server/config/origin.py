@@ -7,18 +7,19 @@ from scheduler_server.config.text import printable
 
 
 class Source(Enum):
-    """The five sources, weakest first; a later one wins over an earlier one."""
+    """The six sources, weakest first; a later one wins over an earlier one."""
 
     DEFAULT = "default"
     PROFILE = "profile"
     FILE = "file"
     ENVIRONMENT = "environment"
     FLAG = "flag"
+    UPDATE = "update"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One source and its name: that of the profile, the file, the variable, the flag; "" for a default."""
+    """One source and its name: that of the profile, the file, the variable, the flag; "" for a default or update."""
 
     source: Source
     name: str = ""
@@ -28,3 +29,5 @@ class Origin:
 
 
 DEFAULT = Origin(Source.DEFAULT)
+UPDATE = Origin(Source.UPDATE)
+"""A change while the server ran."""

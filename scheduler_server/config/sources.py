@@ -92,6 +92,16 @@ def read_environment(environ: Mapping[str, str], options: Sequence[Option], igno
     return reading
 
 
+def read_conventional(environ: Mapping[str, str], options: Sequence[Option]) -> dict[str, Given]:
+    """Settings that a variable of a general convention names (OTEL_EXPORTER_OTLP_ENDPOINT, say)."""
+    found: dict[str, Given] = {}
+    for option in options:
+        name = next((name for name in option.setting.also if environ.get(name)), None)
+        if name is not None:
+            found[option.path] = _from_texts(option, [environ[name]], Origin(Source.ENVIRONMENT, name))
+    return found
+
+
 def read_file(path: str, options: Sequence[Option]) -> Reading:
     """One TOML file. A file that cannot be read or parsed is one fault."""
     reading = Reading()
