@@ -26,7 +26,11 @@ Read in this order:
     departures.py           who is lost, who is removed; probing.py: who does not hear us
     vitals.py               their health: ageing, load, events
     lease_talk.py           what they say of their leases; reconcile.py: their lists against the ledger
-    explanation.py          the decision rendered: rejections by reason, candidates, the sentence
+    explanation.py          what a decision or a refusal is explained by (explaining.py: which are; counterfactual.py:
+                            what would have changed it); telling.py: all of it in words
+    dry_run.py              what a task would be answered, and nothing comes of it; scanning.py: every worker looked at
+    overrides.py            an operator's exceptions (override_rules.py: which apply; override_checks.py: can they?)
+    reconfiguring.py        other settings hold from now on: what each part is told; harm.py: what they would do
     state.py                what survives a restart, record by record
     recording.py            the event log, and its replay
 

@@ -75,11 +75,15 @@ class Accuracy:
     """
 
     def __init__(self, settings: PredictorSettings) -> None:
-        self._least = min(settings.distrust_after, _OF_A_TYPE)
-        self._below, self._above = settings.distrust_below, settings.trust_above
+        self.reconfigure(settings)
         self._overall = _Window(_ALL)  # `close` is not kept for it: nobody asks between two readings
         self._types: dict[str, _Window] = {}  # in order of their last outcome, oldest first
         self.untrusted: set[str] = set()
+
+    def reconfigure(self, settings: PredictorSettings) -> None:
+        """Trust by these limits from the next outcome on."""
+        self._least = min(settings.distrust_after, _OF_A_TYPE)
+        self._below, self._above = settings.distrust_below, settings.trust_above
 
     def judge(self, task_type: str, prediction: Prediction, actual_ms: float) -> float | None:
         """Take in an outcome (milliseconds at speed 1, above 0).

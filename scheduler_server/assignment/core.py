@@ -6,21 +6,30 @@ from itertools import count
 from math import inf
 from typing import Any
 
-from scheduler_server.assignment import state
+from scheduler_server.assignment import reconfiguring, standing, state
 from scheduler_server.assignment.accuracy import Accuracy
 from scheduler_server.assignment.departures import Departures
-from scheduler_server.assignment.effects import Effect, Published
+from scheduler_server.assignment.effects import Effect, ForgetReply, Published
 from scheduler_server.assignment.events import (
     Abandon,
+    Announce,
     Cancel,
     CloseQueue,
+    Configured,
     Connect,
+    CreateOverride,
     Disconnect,
+    EndOverride,
     Event,
+    Forget,
     Heartbeat,
+    Look,
+    Ordered,
     Publish,
     RemoveWorker,
     ReportOutcome,
+    Reprioritize,
+    ResetBreaker,
     Shutdown,
     Slept,
     Submit,
@@ -32,6 +41,7 @@ from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.link import Link
 from scheduler_server.assignment.losses import Loss, Losses
 from scheduler_server.assignment.outcomes import Outcomes
+from scheduler_server.assignment.overrides import Overrides
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.probing import Probing
 from scheduler_server.assignment.queueing import Queue
@@ -44,6 +54,7 @@ from scheduler_server.model.task import TaskState
 from scheduler_server.model.worker import Health
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.drift import Drift
+from scheduler_server.predictor.forgetting import forget
 from scheduler_server.predictor.published import PublishedPredictor
 from scheduler_server.predictor.remaining import Remaining, remaining
 from scheduler_server.registry import availability, capacity
@@ -83,6 +94,7 @@ class Scheduler:
         self.incarnation = incarnation
         self.started = now
         self.predictor = predictor
+        self.predictors = reconfiguring.Predictors(now.wall)
         self.scorer = scorer
         self.breaker = CircuitBreaker(settings.fallback)
         self.fleet = Fleet(scorer.key)
@@ -108,13 +120,17 @@ class Scheduler:
             watch_ack=self._watch_ack,
             untrusted=self.accuracy.untrusted,
         )
+        self.standing = standing.StandingOrders(self._watch)
         self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch)
         self.placement.queue = self.queue
+        self.overrides = Overrides(self.fleet, self.ledger, self.placement, self.queue.waiting, self._make_event)
         self.outcomes = Outcomes(
             self.fleet, self.ledger, predictor, self.accuracy, self.placement, self.vitals, self._make_event
         )
         self.losses = Losses(settings.assignment, self.outcomes, self.queue, self._make_event)
-        self.talk = LeaseTalk(self.ledger, self.outcomes, self.losses, self._make_event)
+        self.talk = LeaseTalk(
+            self.ledger, self.outcomes, self.losses, self._make_event, settings.worker.lost_track_after_s
+        )
         sessions: dict[int, WorkerRecord] = {}
         self.departures = Departures(
             settings.health, self.fleet, self.ledger, self.losses, self.vitals, sessions, self._make_event
@@ -132,8 +148,8 @@ class Scheduler:
             sessions,
             incarnation,
             self._make_event,
-            prior_s=settings.predictor.default_ms / 1_000.0,
             watch_release=self._watch_release,
+            standing=self.standing,
         )
         self._handlers: dict[type, Callable[[Now, Any, list[Effect]], None]] = {
             Submit: self.placement.submit,
@@ -149,7 +165,16 @@ class Scheduler:
             Publish: self._publish,
             Shutdown: self.link.shutdown,
             Slept: self._slept,
+            Configured: self._configured,
+            CreateOverride: self._create_override,
+            EndOverride: self.overrides.end,
+            Announce: self._announce,
+            Ordered: self._ordered,
+            ResetBreaker: lambda now, event, out: standing.reset_breaker(self, now, event, out),
+            Reprioritize: self._reprioritize,
+            Forget: self._forget,
             Tick: lambda _now, _event, _out: None,
+            Look: lambda now, _event, out: self.vitals.sweep(now, out),
         }
         # Timers: (when, tie, what it is for). A sampled worker's release and an offer's ack; both are checked against
         # their record when due, so an outdated one does nothing.
@@ -198,6 +223,10 @@ class Scheduler:
                     self._release(now, subject, out)
             else:
                 self._ack_due(now, subject, out)
+        if monotonic >= self.standing.next_at:
+            standing.end_those_over(self, now, out)
+        if monotonic >= self.overrides.next_at:
+            self.overrides.advance(now, out)
         self.queue.advance(now, out)
         if monotonic >= self._sweep_at:
             self._sweep_at = monotonic + _SWEEP_S
@@ -213,7 +242,10 @@ class Scheduler:
         self._set_due()
 
     def _set_due(self) -> None:
-        due = min(self._sweep_at, self._cleanup_at, self.queue.next_at())
+        timers = self._timers
+        while timers and _idle(timers[0]):  # nearly every offer: it was acknowledged long ago
+            heappop(timers)
+        due = min(self._sweep_at, self._cleanup_at, self.queue.next_at(), self.standing.next_at, self.overrides.next_at)
         self._due = min(due, self._timers[0][0]) if self._timers else due
 
     def _watch_release(self, at: float, record: WorkerRecord) -> None:
@@ -282,7 +314,12 @@ class Scheduler:
         if isinstance(self.predictor, PublishedPredictor):
             self.predictor.publish(event.entries)
 
-    def _make_event(
+    def _configured(self, now: Now, event: Configured, out: list[Effect]) -> None:
+        reconfiguring.reconfigure(self, now, event, out)
+        self._cleanup_at = min(self._cleanup_at, now.monotonic + self.settings.health.cleanup_interval_s)
+        self._set_due()
+
+    def event(
         self,
         now: Now,
         kind: FleetEventKind,
@@ -291,14 +328,49 @@ class Scheduler:
         before: str = "",
         after: str = "",
         subject: str = "",
+        severity: int = 0,
     ) -> FleetEvent:
+        """An event that operators watch, with the next number."""
         self.events += 1
-        return FleetEvent(self.events, now.wall, kind, worker_id, detail, before, after, subject)
+        return FleetEvent(self.events, now.wall, kind, worker_id, detail, before, after, subject, severity)
+
+    _make_event = event
+
+    def _announce(self, now: Now, event: Announce, out: list[Effect]) -> None:
+        out.append(Published(self._make_event(now, *event)))
+
+    def _create_override(self, now: Now, event: CreateOverride, out: list[Effect]) -> None:
+        self.overrides.create(now, event, out)
+        self._watch(self.overrides.next_at)
+
+    def _ordered(self, now: Now, event: Ordered, out: list[Effect]) -> None:
+        standing.ordered(self, now, event, out)
+
+    def _reprioritize(self, now: Now, event: Reprioritize, out: list[Effect]) -> None:
+        waiter = self.queue.waiting.by_task.get((event.tenant, event.task_id))
+        before = waiter.event.task.priority if waiter is not None else 0.0
+        self.queue.reprioritize(now, event, out)
+        if waiter is not None and waiter.event.task.priority != before:
+            told = f"{before:g}", f"{event.priority:g}", event.task_id
+            kind = FleetEventKind.TASK_REPRIORITIZED
+            out.append(Published(self._make_event(now, kind, "", event.reason, *told)))
+
+    def _forget(self, now: Now, event: Forget, out: list[Effect]) -> None:
+        keys = forget(self.predictor, event.task_type, event.key)
+        for _, predictor in self.predictors.others():
+            forget(predictor, event.task_type, event.key)  # it would bring back what is to be forgotten
+        if keys:
+            what = event.key or (f"tasks of type {event.task_type!r}" if event.task_type else "all tasks")
+            detail = ": ".join(filter(None, (f"{keys} keys of {what} are forgotten", event.reason)))
+            kind, subject = FleetEventKind.PREDICTIONS_CHANGED, event.key or event.task_type
+            out.append(Published(self._make_event(now, kind, "", detail, "", "", subject)))
+        out.append(ForgetReply(keys))
 
     def _tell_breaker(self, now: Now, out: list[Effect]) -> None:
         for moved in self.breaker.take_transitions():
             circuit = "all task types" if moved.circuit == ALL else f"task type {moved.circuit!r}"
-            detail = f"{circuit}, after {moved.failures} failures in a row"
+            how = "by an operator's order" if moved.by_hand else f"after {moved.failures} failures in a row"
+            detail = f"{circuit}, {how}"
             before, after = moved.before.name.lower(), moved.after.name.lower()
             event = self._make_event(now, _TRANSITIONS[moved.after], "", detail, before, after)
             out.append(Published(event))
@@ -348,3 +420,8 @@ class Scheduler:
     def restore(self, now: Now, records: Any) -> list[str]:
         """Take a snapshot back before the first event; answers what could not be taken."""
         return state.restore(self, now, records)
+
+
+def _idle(timer: tuple[float, int, WorkerRecord | TaskRecord]) -> bool:
+    """Is it the deadline of an offer that has been taken, or is over?"""
+    return isinstance(timer[2], TaskRecord) and timer[2].state is not TaskState.OFFERED

@@ -38,8 +38,7 @@ class Departures:
         sessions: dict[int, WorkerRecord],
         make_event: Callable[..., FleetEvent],
     ) -> None:
-        self._lost_after_s = settings.remove_after_s if settings.lost_after_s is None else settings.lost_after_s
-        self._when_removed = settings.lost_after_s is None and settings.cleanup
+        self._limits(settings)
         self._fleet = fleet
         self._ledger = ledger
         self._losses = losses
@@ -49,6 +48,18 @@ class Departures:
         self._silent: Timers[WorkerRecord] = Timers(_still_silent)
         self.not_before = 0.0  # monotonic seconds
         self.lost = 0  # workers, since the start
+
+    def _limits(self, settings: HealthSettings) -> None:
+        self._lost_after_s = settings.remove_after_s if settings.lost_after_s is None else settings.lost_after_s
+        self._when_removed = settings.lost_after_s is None and settings.cleanup
+
+    def reconfigure(self, settings: HealthSettings) -> None:
+        """Lose workers by these limits from now on, those too that are silent already."""
+        self._limits(settings)
+        for record in self._fleet.records.values():
+            if record.health is Health.UNHEALTHY:
+                record.lost_at = 0.0  # what is watched is void; the next sweep sets it anew
+                self._vitals.fell_silent.append(record)
 
     def spare_until(self, at: float) -> None:
         """Nobody is lost, or removed, before this monotonic second."""

@@ -6,6 +6,7 @@ from scheduler_server.model.decision import Decision
 from scheduler_server.model.fleet_event import FleetEvent
 from scheduler_server.model.outcome import Outcome, OutcomeResult
 from scheduler_server.model.refusal import Refusal
+from scheduler_server.model.standing import About, StandingOrder
 from scheduler_server.model.task import Prospects, Task, TaskState
 from scheduler_server.model.worker import GoodbyeReason, VerdictKind
 
@@ -78,6 +79,31 @@ class RemoveReply(NamedTuple):
     refusal: Refusal | None = None
 
 
+class OrderReply(NamedTuple):
+    """The answer to an Ordered: how many waiting tasks it held back or let go on; or to a ResetBreaker: circuits."""
+
+    tasks: int
+
+
+class PriorityReply(NamedTuple):
+    """The answer to a Reprioritize: its position before; None where no such attempt waits."""
+
+    previous_position: int | None
+
+
+class ForgetReply(NamedTuple):
+    """The answer to a Forget: how many keys that were; None where the predictor cannot."""
+
+    keys: int | None
+
+
+class Stands(NamedTuple):
+    """An operator's order stands, or none about this any more: to be journaled."""
+
+    about: About
+    order: StandingOrder | None
+
+
 class Granted(NamedTuple):
     """A lease began: to be journaled."""
 
@@ -86,6 +112,12 @@ class Granted(NamedTuple):
 
 class Ended(NamedTuple):
     """A lease ended: to be taken out of the journal."""
+
+    record: "TaskRecord"
+
+
+class ToldLate(NamedTuple):
+    """How a lease ended was told when it had ended already: to be recorded, nothing else changes."""
 
     record: "TaskRecord"
 
@@ -167,8 +199,13 @@ Effect: TypeAlias = (
     | CancelReply
     | OutcomeReply
     | RemoveReply
+    | OrderReply
+    | PriorityReply
+    | ForgetReply
+    | Stands
     | Granted
     | Ended
+    | ToldLate
     | Welcomed
     | Acked
     | HandOver

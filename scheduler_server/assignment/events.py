@@ -2,9 +2,13 @@
 
 from typing import NamedTuple, TypeAlias
 
+from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.trail import NO_TRAIL, Trail
+from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import Outcome
+from scheduler_server.model.override import Override
 from scheduler_server.model.prediction import Prediction
+from scheduler_server.model.standing import About, StandingOrder
 from scheduler_server.model.task import Delivery, Task
 from scheduler_server.model.worker import Epoch, GoodbyeReason, Registration, Sample
 
@@ -118,8 +122,81 @@ class Slept(NamedTuple):
     """The server itself was away for a while: for some time nobody is lost, or removed, for not having been heard."""
 
 
+class Configured(NamedTuple):
+    """Other settings hold from now on, as this revision of the policy; it is above the one before. No answer."""
+
+    settings: CoreSettings
+    revision: int
+
+
+class Ordered(NamedTuple):
+    """An operator's order stands from now on, or none about this any more. Answered by one OrderReply."""
+
+    about: About
+    order: StandingOrder | None = None
+
+
+class ResetBreaker(NamedTuple):
+    """An operator closes a circuit, tripped or not; `all_types`: those of all types too.
+
+    Answered by one OrderReply: how many were not closed.
+    """
+
+    task_type: str = ""
+    all_types: bool = False
+
+
+class Reprioritize(NamedTuple):
+    """A waiting task is to have another priority, 0-1. Answered by one PriorityReply."""
+
+    tenant: str
+    task_id: str
+    attempt: int
+    priority: float
+    reason: str = ""
+
+
+class Forget(NamedTuple):
+    """The predictor is to forget a task type, or one key of it, or with neither all. Answered by one ForgetReply."""
+
+    task_type: str = ""
+    key: str = ""
+    reason: str = ""
+
+
+class CreateOverride(NamedTuple):
+    """An override applies from now on, as this revision of the policy or a later one. No answer."""
+
+    override: Override
+    revision: int
+
+
+class EndOverride(NamedTuple):
+    """An override applies no more, likewise; `why`, for people. No answer."""
+
+    override_id: str
+    revision: int
+    why: str = ""
+
+
+class Announce(NamedTuple):
+    """Something that the core did not find out itself is to be told as an event; fields as in FleetEvent."""
+
+    kind: FleetEventKind
+    worker_id: str = ""
+    detail: str = ""
+    before: str = ""
+    after: str = ""
+    subject: str = ""
+    severity: int = 0
+
+
 class Tick(NamedTuple):
     """Nothing but the time."""
+
+
+class Look(NamedTuple):
+    """A question is to be answered as of now: nothing but the time, and every worker's age brought up to it."""
 
 
 Event: TypeAlias = (
@@ -136,5 +213,14 @@ Event: TypeAlias = (
     | Publish
     | Shutdown
     | Slept
+    | Configured
+    | CreateOverride
+    | EndOverride
+    | Ordered
+    | ResetBreaker
+    | Reprioritize
+    | Forget
+    | Announce
     | Tick
+    | Look
 )

@@ -1,42 +1,53 @@
-"""The decision rendered: rejections by reason, candidates, the sentence. The decision is the record; this tells it."""
+"""What a decision, or a refusal, is to be explained by: collected here, told in `telling.py`."""
 
+from collections import Counter
+from collections.abc import Iterable
 from math import isfinite
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from scheduler_server.assignment.counterfactual import Counterfactuals, by_prediction
 from scheduler_server.assignment.events import Submit
-from scheduler_server.assignment.settings import CoreSettings
-from scheduler_server.fallback import least_busy
-from scheduler_server.model.decision import Candidate, Cause, Decision, Explanation, Rejection, Source, Term
-from scheduler_server.model.prediction import Prediction
+from scheduler_server.assignment.telling import counted
+from scheduler_server.model.clock import Now
+from scheduler_server.model.decision import Candidate, Change, Explanation, Rejection, Term
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import BlockingReason, Delivery, Task
+from scheduler_server.registry import availability
 from scheduler_server.registry.eligibility import EligibilityClass
 from scheduler_server.registry.fleet import MAX_LABEL_KEYS, Fleet
+from scheduler_server.registry.ranking import Counts, leading, rejections
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.scorer import Scorer
 
-Counts = tuple[tuple[Rejection, int], ...]
+if TYPE_CHECKING:
+    from scheduler_server.assignment.scanning import Scan
+
+_LOOKS = 8
+"""Workers without a free slot, and of each other reason, of which the best is looked for."""
+
+_LACKING = (Rejection.CAPABILITY, Rejection.LABEL, Rejection.NOT_ACCEPTING)
+"""Reasons that last: such a worker could not take the task however free it was."""
 
 _SHORTEST_RETRY_S, _LONGEST_RETRY_S = 0.05, 60.0
 """Bounds of what a refused caller is told to wait: below, it would spin; above, it would miss a changed fleet."""
 
 
-def rejections(eligible: EligibilityClass, fleet: Fleet) -> Counts:
-    """Workers that are no candidates, counted by the first reason that applies. Looks at pools, not at workers."""
-    counts = [0] * len(Rejection)
-    serving = {id(pool) for pool in eligible.pools}
-    for pool in fleet.pools:
-        if id(pool) in serving:
-            for status, count in enumerate(pool.counts):
-                counts[status] += count
-        elif not eligible.required <= pool.profile.capabilities:
-            counts[Rejection.CAPABILITY] += len(pool.members)
-        elif not eligible.labels <= frozenset(pool.profile.labels):
-            counts[Rejection.LABEL] += len(pool.members)
-        else:
-            counts[Rejection.NOT_ACCEPTING] += len(pool.members)
-    return tuple((Rejection(at), count) for at, count in enumerate(counts) if count and at)
+def too_late(task: Task) -> Refusal:
+    """The task was to have started by now."""
+    message = f"task {task.task_id!r} was to start by {task.start_by or 0.0:.3f}, which is past"
+    return Refusal(Reason.START_BY_PASSED, message, (("task_id", task.task_id),))
+
+
+def too_early(now: Now, task: Task) -> Refusal:
+    """The task is not to start yet."""
+    due = task.not_before or now.wall
+    return Refusal(
+        Reason.NOT_YET_DUE,
+        f"task {task.task_id!r} is not to start before {due:.3f}",
+        (("task_id", task.task_id),),
+        BlockingReason.NOT_YET_DUE,
+        retry_after_s=due - now.wall,
+    )
 
 
 def nobody(
@@ -47,20 +58,23 @@ def nobody(
     refused_in_a_row: int,
     *,
     remembered: bool,
+    counts: Counts | None = None,
 ) -> Refusal:
     """Why nobody can take the task, and when to ask again.
 
     `mean_ms` is what tasks took lately; the k-th caller refused in a row is told the k-th slot expected to be free.
+    `counts`: the rejections, where somebody has counted them.
     """
     task = event.task
-    counts = rejections(eligible, fleet)
+    if counts is None:
+        counts = rejections(fleet, eligible)
     by_reason = dict(counts)
     about = [("task_id", task.task_id), ("task_type", task.task_type)]
     about += [(reason.name.lower(), str(count)) for reason, count in counts]
-    able = sum(len(pool.members) for pool in eligible.pools)
+    able = len(fleet) - sum(by_reason.get(reason, 0) for reason in _LACKING)
     excluded = by_reason.get(Rejection.EXCLUDED, 0)
     busy = by_reason.get(Rejection.NO_FREE_SLOT, 0)
-    said = ", ".join(f"{count} {_WORDS[reason]}" for reason, count in counts)
+    said = counted(counts)
     if not len(fleet):
         return _later(Reason.NO_WORKERS, "no worker is registered yet", about, counts, 1.0)
     if able <= excluded:
@@ -142,51 +156,61 @@ def too_many_label_keys(task: Task, fleet: Fleet) -> Refusal:
 
 
 def explain(
+    now: Now,
     eligible: EligibilityClass,
     fleet: Fleet,
     scorer: Scorer,
     task: Task,
-    prediction: Prediction | None,
-    settings: CoreSettings,
-    winner: WorkerRecord | None,
+    point_ms: float,
+    winner: WorkerRecord,
+    *,
+    most: int,
+    instead: Change | None = None,
+    scan: "Scan | None" = None,
 ) -> Explanation:
-    """Everything a decision looks at, before the lease is taken: the best candidates in full, the rest counted."""
-    most = settings.assignment.explained
-    point_ms = prediction.point_ms if prediction is not None else settings.predictor.default_ms
-    found: list[Candidate] = []
-    for pool in eligible.pools:
-        found.extend(
-            candidate(record, scorer, task, point_ms)
-            for record in _leading(pool.keys[: len(pool.members)], pool.members, most + 1)
-        )
-    # A winner by turn need not be among the best.
-    if winner is not None and all(each.worker_id != winner.worker_id for each in found):
-        found.append(candidate(winner, scorer, task, point_ms))
-    found.sort(key=lambda each: (-(each.score if each.score is not None else float("-inf")), each.worker_id))
-    if winner is not None:
-        at = next(at for at, each in enumerate(found) if each.worker_id == winner.worker_id)
-        found.insert(0, found.pop(at))
-    scores = [each.score for each in found[:2] if each.score is not None]
-    return Explanation(
-        tuple(found[:most]),
-        sum(pool.counts[Rejection.CANDIDATE] for pool in eligible.pools),
-        rejections(eligible, fleet),
-        scores[0] - scores[1] if len(scores) > 1 else None,
-    )
+    """Everything a decision looks at, before the lease is taken: the best candidates in full, the rest counted.
 
-
-def _leading(
-    keys: "np.ndarray[tuple[int], np.dtype[np.float64]]", members: list[WorkerRecord], most: int
-) -> list[WorkerRecord]:
-    if len(keys) > most:
-        top = np.argpartition(keys, -most)[-most:]
-        top = top[np.argsort(-keys[top], kind="stable")]
+    `most` candidates, the winner included. `instead`, of a fallback: what would have made it a prediction. `scan`: who
+    was found by looking at every worker. Without it the work is bounded however large the fleet, apart from some
+    microseconds per thousand workers or pools.
+    """
+    if scan is None:
+        ranked = leading(fleet, eligible, task.category, scorer.specialization_bonus, most + 1)
+        count, counts = candidate_count(fleet, eligible), rejections(fleet, eligible)
     else:
-        top = np.argsort(-keys, kind="stable")
-    return [members[at] for at in top.tolist() if isfinite(keys[at])]
+        ranked, count, counts = scan.ranked[: most + 1], scan.candidates, scan.rejections
+    listed = [winner, *(record for _, record in ranked if record is not winner)]
+    candidates = [candidate(now, record, scorer, task, point_ms) for record in listed]
+    first, second = candidates[0].score, candidates[1].score if len(candidates) > 1 else None
+    if instead is not None:
+        changes = [by_prediction(instead, ranked, winner)]
+    else:
+        key = None if scan is None else ranked[0][0]
+        supposing = Counterfactuals(fleet, eligible, scorer, task, point_ms, winner, key)
+        changes = supposing.kept_out(_LOOKS)
+        if len(listed) > 1:
+            changes.insert(0, supposing.runner_up(candidates[0], listed[1], candidates[1]))
+    margin = first - second if first is not None and second is not None else None
+    return Explanation(tuple(candidates[:most]), count, counts, margin, tuple(changes))
 
 
-def candidate(record: WorkerRecord, scorer: Scorer, task: Task, point_ms: float) -> Candidate:
+def candidate_count(fleet: Fleet, eligible: EligibilityClass) -> int:
+    """Workers that could be given such a task now."""
+    return int(fleet.bests.candidates.take(eligible.positions).sum())
+
+
+def rejections_but(fleet: Fleet, eligible: EligibilityClass, excluded: Iterable[str]) -> Counts:
+    """The rejections, and among them those that the task excludes; outside of a decision, which sets these aside."""
+    counts = Counter(dict(rejections(fleet, eligible)))
+    for worker_id in set(excluded):
+        record = fleet.records.get(worker_id)
+        if record is not None and not eligible.lacking(record.pool):
+            counts[record.status] -= 1
+            counts[Rejection.EXCLUDED] += 1
+    return tuple((reason, count) for reason, count in sorted(counts.items()) if reason and count > 0)
+
+
+def candidate(now: Now, record: WorkerRecord, scorer: Scorer, task: Task, point_ms: float) -> Candidate:
     """One worker as an explanation shows it."""
     duration_ms = point_ms / record.speed
     value: float | None = None
@@ -205,83 +229,6 @@ def candidate(record: WorkerRecord, scorer: Scorer, task: Task, point_ms: float)
         record.free,
         record.load_now,
         record.speed,
-        0.0,
+        0.0 if record.free > 0 else availability.of_leases(record, now.monotonic) * 1_000.0,
         duration_ms,
     )
-
-
-def sentence(decision: Decision) -> str:
-    """The decision in one sentence, for people and for the audit log."""
-    prediction = decision.prediction
-    if prediction is None:
-        basis = "no prediction"
-    elif prediction.sample_count:
-        basis = _LEARNED % (
-            decision.duration_ms, prediction.predictor, prediction.sample_count, prediction.key
-        )  # fmt: skip
-    else:
-        basis = _ASSUMED % (decision.duration_ms, prediction.key)
-    tier = ", degraded, since no healthy worker is free" if decision.degraded else ""
-    if decision.source is not Source.PREDICTED:
-        how = "emptiest of the next in turn" if decision.scorer == least_busy.NAME else "next in turn"
-        return f"{decision.worker_id}: {how}, {_CAUSES[decision.cause]}{tier}; {basis}"
-    terms = decision.terms
-    sum_of_terms = _sum_of(terms) % tuple([value for _, value, _ in terms])
-    of = "the only candidate" if decision.cause is Cause.ONLY_CANDIDATE else f"best of {decision.candidates}"
-    return f"{decision.worker_id}: {of} by {decision.scorer} {decision.score:.3f} = {sum_of_terms}{tier}; {basis}"
-
-
-_LEARNED = "%.0f ms predicted by %s from %d of %s"
-_ASSUMED = "%.0f ms assumed (%s)"
-
-
-def best_of(scorer: str, terms: tuple[Term, ...]) -> tuple[str, str]:
-    """The sentence for the best of several healthy workers, with holes: by what was learned, and by a default.
-
-    The holes are: worker, number of candidates, score, each term's value, milliseconds; then predictor, samples and
-    key, or the default's key alone.
-    """
-    start = f"%s: best of %d by {_literal(scorer)} %.3f = {_sum_of(terms)}; "
-    return start + _LEARNED, start + _ASSUMED
-
-
-def _sum_of(terms: tuple[Term, ...]) -> str:
-    return " + ".join([_literal(f"{weight:g} x {name}") + " %.3f" for name, _, weight in terms])
-
-
-def _literal(text: str) -> str:
-    return text.replace("%", "%%")
-
-
-_CAUSES = {
-    Cause.PREDICTOR_ERROR: "because the predictor failed",
-    Cause.PREDICTION_INVALID: "because the prediction was not a duration",
-    Cause.PREDICTION_STALE: "because the published prediction is too old",
-    Cause.OVER_BUDGET: "because predicting and scoring took too long",
-    Cause.SCORER_ERROR: "because the scorer failed",
-    Cause.SCORE_INVALID: "because the score was not a number",
-    Cause.BREAKER_OPEN: "because the circuit breaker is open",
-    Cause.TYPE_BREAKER_OPEN: "because the circuit breaker is open for this task type",
-    Cause.PREDICTION_UNTRUSTED: "because predictions for this task type are too poor",
-    Cause.FORCED_FALLBACK: "because an operator forced the fallback",
-}
-
-_WORDS = {
-    Rejection.CAPABILITY: "without a required capability",
-    Rejection.LABEL: "without a required label",
-    Rejection.EXCLUDED: "excluded by the task",
-    Rejection.UNHEALTHY: "silent",
-    Rejection.DISCONNECTED: "disconnected",
-    Rejection.NO_FREE_SLOT: "with all slots taken",
-    Rejection.CORDONED: "cordoned",
-    Rejection.DRAINING: "draining",
-    Rejection.UNRECONCILED: "not reconciled yet",
-    Rejection.NOT_ACCEPTING: "not taking tasks from the stream",
-    Rejection.OUTBOUND_FULL: "with a full outbound queue",
-    Rejection.OFF_SHIFT: "off shift",
-    Rejection.EJECTED: "ejected",
-    Rejection.OVERRIDE: "kept out by an override",
-    Rejection.HEALTH_SCORE: "with too low a health score",
-    Rejection.NOT_RECEIVING: "not answering probes",
-    Rejection.TOO_FEW_SLOTS: "with too few slots",
-}

@@ -74,6 +74,10 @@ class Lane:
         self.offset = 0.0
         self.tag = 0.0
 
+    def __lt__(self, other: "Lane") -> bool:
+        """Entries alike in all else are equal: one is void, of a task that was held back and came again."""
+        return False
+
     def add(self, waiter: "Waiter") -> None:
         """Take in a task."""
         place = (waiter.key, waiter.sequence, waiter)

@@ -20,7 +20,12 @@ class LeaseTalk:
     """Carries what a worker says of its leases into the ledger."""
 
     def __init__(
-        self, ledger: Ledger, outcomes: Outcomes, losses: Losses, make_event: Callable[..., FleetEvent]
+        self,
+        ledger: Ledger,
+        outcomes: Outcomes,
+        losses: Losses,
+        make_event: Callable[..., FleetEvent],
+        lost_track_after_s: float,
     ) -> None:
         self._ledger = ledger
         self._outcomes = outcomes
@@ -28,6 +33,11 @@ class LeaseTalk:
         self.unknown = 0  # leases that workers listed and the ledger did not know
         self.repairs = 0  # leases that the ledger had and their workers had not
         self._make_event = make_event
+        self._lost_track_after_s = lost_track_after_s
+
+    def reconfigure(self, lost_track_after_s: float) -> None:
+        """Give up leases that nobody speaks of by this limit from now on; no earlier than they were granted for."""
+        self._lost_track_after_s = lost_track_after_s
 
     def reports(
         self, now: Now, record: WorkerRecord, reports: tuple[LeaseReport, ...], leaving: bool, out: list[Effect]
@@ -95,6 +105,9 @@ class LeaseTalk:
 
     def expire(self, now: Now, record: WorkerRecord, queue_depth: int, out: list[Effect]) -> None:
         """Leases nobody spoke of for long: their slots are held until a sample shows them free."""
+        oldest: TaskRecord | None = next(iter(record.leases.values()), None)
+        if oldest is None or now.monotonic < oldest.granted_at + self._lost_track_after_s:
+            return  # none expires earlier, and none of the others was granted before it
         for lease in list(record.leases.values()):
             if record.occupied <= queue_depth:
                 return

@@ -1,16 +1,26 @@
 """Leases and tasks: who holds a slot, and what became of whom."""
 
 from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
 
+from scheduler_server.assignment.override_rules import Rule
 from scheduler_server.assignment.settings import AssignmentSettings
 from scheduler_server.assignment.trail import NO_TRAIL
 from scheduler_server.model.decision import Decision
 from scheduler_server.model.outcome import Outcome
-from scheduler_server.model.task import Delivery, Task, TaskState
+from scheduler_server.model.task import Delivery, Prospects, Task, TaskState
 from scheduler_server.registry.record import WorkerRecord
 
 _FORGOTTEN_AT_ONCE = 4
 """Ended tasks forgotten per one that ends: more than one, so that what is kept shrinks to its limits."""
+
+
+class SetAside(NamedTuple):
+    """Why a task that was lost is not placed again. `poisonous`: too many workers were lost while they ran it."""
+
+    poisonous: bool
+    why: str
 
 
 class TaskRecord:
@@ -22,10 +32,10 @@ class TaskRecord:
     """
 
     __slots__ = (
-        "ack_by", "boot_id", "decision", "delivery", "ended_at", "ended_wall", "ends_at", "expires_at", "granted_at",
-        "held", "lease_id", "live", "missing_since", "offered_on", "outcome", "placed_wall", "previous", "reported",
-        "requeued", "started_at", "started_wall", "state", "submitted_wall", "task", "taught", "trail", "unsure",
-        "worker", "worker_id",
+        "ack_by", "applied", "aside", "boot_id", "capped", "decision", "delivery", "ended_at", "ended_wall", "ends_at",
+        "expected", "expires_at", "granted_at", "held", "lease_id", "live", "missing_since", "offered_on", "outcome",
+        "placed_wall", "previous", "reported", "requeued", "started_at", "started_wall", "state", "submitted_wall",
+        "task", "taught", "taught_ms", "trail", "unsure", "worker", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +57,7 @@ class TaskRecord:
         self.granted_at = granted_at
         self.expires_at = expires_at
         self.submitted_wall = self.placed_wall = decision.decided_at
+        self.expected: Prospects | None = None  # what it was told of its start when it began to wait
         self.started_at = 0.0
         self.started_wall = 0.0
         self.ended_at = 0.0
@@ -60,11 +71,15 @@ class TaskRecord:
         self.boot_id = worker.epoch.boot_id if worker is not None else ""  # of the worker's process that got it
         self.unsure = False  # was it restored, so that nobody knows whether it was handed over, or began?
         self.trail = NO_TRAIL
+        self.aside: SetAside | None = None  # it is over, and its task goes no further
         self.requeued = False  # it is over, and the server itself follows it up with the next attempt
         self.outcome: Outcome | None = None
         self.reported = False  # has somebody said how it ended?
         self.taught = False
+        self.taught_ms = 0.0  # what the predictor was told, at speed 1
         self.previous: TaskRecord | None = None  # the attempt before
+        self.applied: tuple[tuple[str, str], ...] = ()  # overrides that had a part in the decision: id and effect
+        self.capped: tuple[Rule, ...] = ()  # caps that count it
 
     def covers(self, attempt: int) -> bool:
         """Has the server itself made this one of that attempt?"""
@@ -81,12 +96,16 @@ class Ledger:
     """
 
     def __init__(self, settings: AssignmentSettings) -> None:
-        self._kept = settings.ended_kept
-        self._kept_s = settings.ended_kept_s
+        self.reconfigure(settings)
         self.tasks: dict[tuple[str, str], TaskRecord] = {}
         self.leases: dict[str, TaskRecord] = {}
         self.orphans: dict[str, list[TaskRecord]] = {}  # restored leases by worker id, until it comes back
         self._ended: deque[TaskRecord] = deque()
+
+    def reconfigure(self, settings: AssignmentSettings) -> None:
+        """Keep so much of what has ended from now on; what is too much goes a few at a time."""
+        self._kept = settings.ended_kept
+        self._kept_s = settings.ended_kept_s
 
     @property
     def live(self) -> int:
@@ -97,6 +116,10 @@ class Ledger:
     def remembered(self) -> int:
         """Attempts that have ended and are still known."""
         return len(self._ended)
+
+    def latest(self) -> Iterator[TaskRecord]:
+        """Attempts that have ended and are still known, the latest end first."""
+        return reversed(self._ended)
 
     def add(self, record: TaskRecord, older: TaskRecord | None) -> None:
         """Take in a new attempt; `older` is the one it follows."""

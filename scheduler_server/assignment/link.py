@@ -21,6 +21,7 @@ from scheduler_server.assignment.losses import Loss
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.assignment.probing import Probing
 from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.standing import StandingOrders
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Rejection
@@ -76,11 +77,9 @@ class Link:
         incarnation: str,
         make_event: MakeEvent,
         *,
-        prior_s: float,
         watch_release: WatchRelease,
+        standing: StandingOrders,
     ) -> None:
-        self._health = settings.health
-        self._worker = settings.worker
         self._fleet = fleet
         self._ledger = ledger
         self._outcomes = outcomes
@@ -90,11 +89,29 @@ class Link:
         self._probing = probing
         self._incarnation = incarnation
         self._make_event = make_event
-        self._prior_s = prior_s
         self._watch_release = watch_release
+        self._standing = standing
         self._ids = 0
         self.sessions = sessions
         self.memories: dict[str, dict[str, Any]] = {}  # what a snapshot knew of workers that are not back yet
+        self._limits(settings)
+
+    def _limits(self, settings: CoreSettings) -> None:
+        self._health = settings.health
+        self._worker = settings.worker
+        self._prior_s = settings.predictor.default_ms / 1_000.0
+
+    def reconfigure(self, now: Now, settings: CoreSettings, out: list[Effect]) -> None:
+        """Go by these from now on; workers that do not say themselves what they are become what is said of them now."""
+        before = self._worker
+        self._limits(settings)
+        if (before.default_slots, before.default_prefetch, before.type_specializations) != (
+            self._worker.default_slots,
+            self._worker.default_prefetch,
+            self._worker.type_specializations,
+        ):
+            for record in list(self._fleet.records.values()):
+                self._fit(now, record, record.registration, out)
 
     # ------------------------------------------------------------------ sessions
 
@@ -214,6 +231,7 @@ class Link:
         record.specializations = self._specializations(registration)
         record.registered_at = now.wall
         record.barred = record.status = Rejection.DISCONNECTED
+        record.cordoned = self._standing.cordoned(worker_id) is not None
         memory = self.memories.pop(worker_id, None)
         if memory is not None:
             reconcile.remember(record, memory)
@@ -250,6 +268,11 @@ class Link:
         """A new registration replaces the former whole."""
         if registration == record.registration:
             return
+        self._fit(now, record, registration, out)
+        out.append(Published(self._make_event(now, FleetEventKind.WORKER_CHANGED, record.worker_id)))
+
+    def _fit(self, now: Now, record: WorkerRecord, registration: Registration, out: list[Effect]) -> None:
+        """Let a worker be what its registration says, and the settings where it says nothing."""
         slots = registration.slots or self._worker.default_slots
         if slots != record.slots:
             out.append(
@@ -263,7 +286,6 @@ class Link:
                     )
                 )
             )
-        out.append(Published(self._make_event(now, FleetEventKind.WORKER_CHANGED, record.worker_id)))
         before = record.registration
         record.registration = registration
         self._fleet.resize(record, slots)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from scheduler_server.assignment.effects import Effect, Published
-from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.assignment.ledger import SetAside, TaskRecord
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.assignment.queueing import Queue
 from scheduler_server.assignment.settings import AssignmentSettings
@@ -52,6 +52,10 @@ class Losses:
         self.reported: Counter[Loss] = Counter()
         self.set_aside = 0
 
+    def reconfigure(self, settings: AssignmentSettings) -> None:
+        """Judge losses by these limits from now on."""
+        self._settings = settings
+
     def lose(self, now: Now, record: TaskRecord, loss: Loss, out: list[Effect]) -> None:
         """This lease is lost: its slot is free, and its task is placed again, set aside, or reported."""
         task = record.task
@@ -63,9 +67,10 @@ class Losses:
         if begun and task.loss_policy is not LossPolicy.REQUEUE:
             self._report(now, record, loss, out)
         elif trail.workers_lost >= self._settings.max_workers_lost:
-            self._aside(now, record, f"it ran on {trail.workers_lost} workers that were lost", out)
+            self._aside(now, record, SetAside(True, f"it ran on {trail.workers_lost} workers that were lost"), out)
         elif trail.losses >= task.max_attempts:
-            self._aside(now, record, f"it was lost {trail.losses} times; the last: {loss.value}", out)
+            why = f"it was lost {trail.losses} times; the last: {loss.value}"
+            self._aside(now, record, SetAside(False, why), out)
         else:
             self._again(now, record, trail, loss, out)
 
@@ -89,10 +94,11 @@ class Losses:
         if loss not in _TOLD_ALREADY:
             self._tell(now, FleetEventKind.LEASE_LOST, record, loss.value, out)
 
-    def _aside(self, now: Now, record: TaskRecord, why: str, out: list[Effect]) -> None:
+    def _aside(self, now: Now, record: TaskRecord, aside: SetAside, out: list[Effect]) -> None:
         self.set_aside += 1
+        record.aside = aside
         self._outcomes.lost(now, record, out, state=TaskState.SET_ASIDE)
-        self._tell(now, FleetEventKind.TASK_SET_ASIDE, record, why, out)
+        self._tell(now, FleetEventKind.TASK_SET_ASIDE, record, aside.why, out)
 
     def _again(self, now: Now, record: TaskRecord, trail: Trail, loss: Loss, out: list[Effect]) -> None:
         self.requeued[loss] += 1

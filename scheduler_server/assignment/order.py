@@ -19,16 +19,20 @@ class Coming(NamedTuple):
 
 
 class Order(NamedTuple):
-    """One strategy. `by_tenant`: the tenant that has had least for its weight first, then the key among its own."""
+    """One strategy. `by_tenant`: the tenant that has had least for its weight first, then the key among its own.
+
+    `basis` is what its keys rest on: two orders of one name and basis have the same keys.
+    """
 
     name: str
     key: Callable[[Coming], float]
     by_tenant: bool = False
+    basis: tuple[str | float, ...] = ()
 
 
 def _fifo(_settings: QueueSettings, _patience: float) -> Order:
     """First come, first served."""
-    return Order("fifo", lambda coming: coming.since)
+    return Order("fifo", lambda coming: coming.since, basis=("fifo",))
 
 
 def _priority(settings: QueueSettings, _patience: float) -> Order:
@@ -38,7 +42,7 @@ def _priority(settings: QueueSettings, _patience: float) -> Order:
     other's priority: nobody starves.
     """
     worth = settings.priority_worth_s
-    return Order("priority", lambda coming: coming.since - worth * coming.priority)
+    return Order("priority", lambda coming: coming.since - worth * coming.priority, basis=("priority", worth))
 
 
 def _shortest(settings: QueueSettings, patience: float) -> Order:
@@ -48,13 +52,17 @@ def _shortest(settings: QueueSettings, patience: float) -> Order:
     came more than `patience * p` after it. Priority counts as in `priority`.
     """
     worth = settings.priority_worth_s
-    return Order("shortest", lambda coming: coming.since + patience * coming.p50_s - worth * coming.priority)
+    return Order(
+        "shortest",
+        lambda coming: coming.since + patience * coming.p50_s - worth * coming.priority,
+        basis=("shortest", patience, worth),
+    )
 
 
 def _fair(settings: QueueSettings, _patience: float) -> Order:
     """By tenant, in predicted slot-seconds over weight; among a tenant's own by priority with aging."""
     worth = settings.priority_worth_s
-    return Order("fair", lambda coming: coming.since - worth * coming.priority, by_tenant=True)
+    return Order("fair", lambda coming: coming.since - worth * coming.priority, by_tenant=True, basis=("fair", worth))
 
 
 def order_of(settings: QueueSettings, objective: str) -> Order:

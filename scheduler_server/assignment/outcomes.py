@@ -11,6 +11,7 @@ from scheduler_server.assignment.effects import (
     OutcomeReply,
     Published,
     Recall,
+    ToldLate,
 )
 from scheduler_server.assignment.events import Cancel
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
@@ -63,6 +64,10 @@ class Outcomes:
         self.moved: list[Moved] = []  # acknowledged or started, and not told yet
         self._ended_as = [0] * (max(OutcomeStatus) + 1)
 
+    def reconfigure(self, predictor: Predictor) -> None:
+        """Teach this one from now on."""
+        self._predictor = predictor
+
     # ------------------------------------------------------------------ told
 
     def report(
@@ -96,6 +101,7 @@ class Outcomes:
             if late is not None:
                 self._fleet.refresh(late)  # its average and speed may have moved
         record.outcome = outcome
+        out.append(ToldLate(record))
         return _LATE
 
     def _track(self, now: Now, worker: WorkerRecord, out: list[Effect]) -> None:
@@ -239,6 +245,8 @@ class Outcomes:
         record.ended_at, record.ended_wall = now
         if self._placement.queue.fair:
             self._placement.queue.usage.ended(record)
+        if record.capped and self._placement.overrides is not None:
+            self._placement.overrides.over(record)
         record.worker = None
         if outcome is not None:
             self._ended_as[outcome.status] += 1
@@ -273,6 +281,7 @@ class Outcomes:
             moved = self._accuracy.judge(record.task.task_type, prediction, actual_ms)
             if moved is not None:
                 self._tell_trust(now, record.task.task_type, moved, out)
+        record.taught_ms = actual_ms
         try:
             self._predictor.observe(record.task, actual_ms)
         except Exception:  # noqa: BLE001 -- a predictor is a plug-in: an outcome counts even where it teaches nothing

@@ -39,11 +39,17 @@ class Outlook:
     def _look(self, now: Now, waiter: Waiter, *, keep: bool) -> Prospects:
         task = waiter.event.task
         group = waiter.group
+        if waiter.paused:
+            return Prospects(0, None, None, BlockingReason.PAUSED, "an operator paused it", now.wall, 0, None)
         if not waiter.placeable or group is None:
             due = task.not_before or now.wall
             detail = f"its not_before, {due:.3f}, has not come"
             return Prospects(0, due, due, BlockingReason.NOT_YET_DUE, detail, now.wall, 0, None)
         position, work = self._waiting.ahead(waiter)
+        overrides = self._placement.overrides
+        held = "" if overrides is None else overrides.holds(group.needs)
+        if held:
+            return Prospects(position, None, None, BlockingReason.OVERRIDE, held, now.wall, 0, None)
         eligible = self._waiting.reach.eligible(group.index)
         slots, work_there, running = self._fleet.capacity_of(eligible.pools) if eligible is not None else _NOTHING
         if slots >= _LEAST_SLOTS and not task.excluded:

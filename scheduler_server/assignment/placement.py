@@ -11,37 +11,54 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from scheduler_server.assignment import explanation, repeats
+from scheduler_server.assignment.causes import NO_PREDICTION, SOURCES, WAITABLE
 from scheduler_server.assignment.effects import Effect, Granted, HandOver, Reply
 from scheduler_server.assignment.events import Submit
+from scheduler_server.assignment.explaining import Explaining
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.trail import NO_TRAIL
 from scheduler_server.fallback import least_busy, round_robin
-from scheduler_server.fallback.breaker import ALL, CircuitBreaker
+from scheduler_server.fallback.breaker import CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
-from scheduler_server.model.decision import Cause, Decision, Explanation, Rejection, Score, Source
+from scheduler_server.model.decision import (
+    Cause,
+    Decision,
+    Explanation,
+    Rejection,
+    Score,
+    Source,
+    without,
+)
+from scheduler_server.model.histogram import Histogram
 from scheduler_server.model.making import make
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.task import BlockingReason, Delivery, Task, TaskKey
+from scheduler_server.model.task import Delivery, Task, TaskKey
 from scheduler_server.model.worker import Accounting, Health
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.usable import usable
 from scheduler_server.registry import availability, capacity
-from scheduler_server.registry.eligibility import EligibilityClass
+from scheduler_server.registry.eligibility import ClassKey, EligibilityClass
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.scorer import Scorer
 
 if TYPE_CHECKING:
+    from scheduler_server.assignment.overrides import Overrides
     from scheduler_server.assignment.queueing import Queue
 
 _NO_SCORE = Score(0.0, ())
+_FALLBACK = Source.FALLBACK
+
 _CANDIDATE, _HEALTHY, _TRACKED = Rejection.CANDIDATE, Health.HEALTHY, Accounting.TRACKED
 
 _COLD_HINT_MS = 1_000.0
 """What a refused caller's hint goes by before the first outcome: asking too early costs a call, too late
 a slot's time."""
+
+_LATENCIES_S = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
+"""Bounds of how long a decision takes: from a quarter of the usual to twice the predictor's default budget."""
 
 _HINT_MEMORY = 10
 """Outcomes that a refused caller's hint goes by: steady enough, and soon free of the default."""
@@ -74,11 +91,8 @@ class Placement:
         watch_ack: WatchAck,
         untrusted: Set[str],
     ) -> None:
-        self._settings = settings
         self._fleet = fleet
         self._ledger = ledger
-        self._predictor = predictor
-        self._scorer = scorer
         self._breaker = breaker
         self._stopwatch = stopwatch
         self._incarnation = incarnation
@@ -87,14 +101,9 @@ class Placement:
         self._watch_ack = watch_ack
         self._untrusted = untrusted
         self.queue: Queue  # the core's; it places through us
-        self._budget_s = settings.predictor.budget_ms / 1_000.0
-        self._stale_after_s = settings.predictor.stale_after_s
-        self._default_ms = default_ms = settings.predictor.default_ms
-        self.unknown = Prediction(default_ms, default_ms, default_ms, default_ms, 0.0, 0, "default", "none")
-        self._lost_track_after_s = settings.worker.lost_track_after_s
-        self._lease_factor = settings.assignment.lease_factor / 1_000.0
-        self._max_offers = settings.worker.max_offers
         self._granted = 0
+        self.overrides: Overrides | None = None  # while there are any; they place through us
+        self._limits(settings, predictor, scorer)
         self._classes = fleet.eligibility.classes
         self._lease_prefix = f"l-{incarnation}-"
         self._decision_prefix = f"d-{incarnation}-"
@@ -108,6 +117,25 @@ class Placement:
         self.refused_in_a_row = 0  # since a slot was last freed
         self.by_cause = [0] * (max(Cause) + 1)
         self.refusals: dict[Reason, int] = {}
+        self.explaining = Explaining(settings, fleet, scorer, breaker)
+        self.latencies = Histogram(_LATENCIES_S)
+
+    def _limits(self, settings: CoreSettings, predictor: Predictor, scorer: Scorer) -> None:
+        self._settings = settings
+        self._predictor = predictor
+        self._scorer = scorer
+        self._budget_s = settings.predictor.budget_ms / 1_000.0
+        self._stale_after_s = settings.predictor.stale_after_s
+        self._default_ms = default_ms = settings.predictor.default_ms
+        self.unknown = Prediction(default_ms, default_ms, default_ms, default_ms, 0.0, 0, "default", "none")
+        self._lost_track_after_s = settings.worker.lost_track_after_s
+        self._lease_factor = settings.assignment.lease_factor / 1_000.0
+        self._max_offers = settings.worker.max_offers
+
+    def reconfigure(self, settings: CoreSettings, predictor: Predictor, scorer: Scorer) -> None:
+        """Decide by these from now on."""
+        self._limits(settings, predictor, scorer)
+        self.explaining.reconfigure(settings, scorer, self._granted)
 
     # ------------------------------------------------------------------ one task
 
@@ -124,31 +152,21 @@ class Placement:
         if older is not None:
             answer = repeats.known(older, task)
             if answer is not None:
-                out.append(answer)
+                out.append(answer if event.explain else repeats.unexplained(answer))
                 return
         if task.start_by is not None and task.start_by < now.wall:
-            self.refuse(
-                Refusal(
-                    Reason.START_BY_PASSED,
-                    f"task {task.task_id!r} was to start by {task.start_by:.3f}, which is past",
-                    (("task_id", task.task_id),),
-                ),
-                out,
-            )
+            self.refuse(explanation.too_late(task), out)
+            return
+        if queue.pauses.scopes and (event.wait_s is not None or event.enqueue) and queue.pauses.covers(task):
+            queue.park(now, event, out)
             return
         if task.not_before is not None and task.not_before > now.wall:
-            refusal: Refusal | None = Refusal(
-                Reason.NOT_YET_DUE,
-                f"task {task.task_id!r} is not to start before {task.not_before:.3f}",
-                (("task_id", task.task_id),),
-                BlockingReason.NOT_YET_DUE,
-                retry_after_s=task.not_before - now.wall,
-            )
+            refusal: Refusal | None = explanation.too_early(now, task)
         else:
-            refusal = self._try(now, event, older, out, why=event.wait_s is None and not event.enqueue)
+            refusal = self.attempt(now, event, older, out, why=event.wait_s is None and not event.enqueue)
         if refusal is None:
             return
-        if refusal.reason in _WAITABLE and (event.wait_s is not None or event.enqueue):
+        if refusal.reason in WAITABLE and (event.wait_s is not None or event.enqueue):
             queue.park(now, event, out)
         else:
             self.refuse(refusal, out)
@@ -157,36 +175,46 @@ class Placement:
         """Place a task that has waited since then; None where the free workers are none for it. No Reply."""
         task = event.task
         older = self._ledger.tasks.get((task.tenant, task.task_id))
-        if self._try(now, event, older, out, why=False) is not None:
+        if self.attempt(now, event, older, out, why=False) is not None:
             return None
         out.pop()  # the Reply: whoever waits for it is told otherwise
         record = self._ledger.tasks[task.tenant, task.task_id]
         record.submitted_wall = since_wall
         return record
 
-    def _try(
-        self, now: Now, event: Submit, older: TaskRecord | None, out: list[Effect], *, why: bool = True
+    def attempt(
+        self,
+        now: Now,
+        event: Submit,
+        older: TaskRecord | None,
+        out: list[Effect],
+        *,
+        why: bool = True,
+        needs: ClassKey | None = None,
     ) -> Refusal | None:
-        """Place a task, or say why nobody can take it now; without `why`, only that."""
+        """Place a task, or say why nobody can take it now; without `why`, only that. `needs`: overrides say them."""
         task = event.task
-        needs = (task.required, task.labels, event.delivery is Delivery.STREAM)
+        if needs is None:
+            if self.overrides is not None:
+                return self.overrides.attempt(now, event, older, out, why=why)
+            needs = (task.required, task.labels, event.delivery is Delivery.STREAM)
         eligible = self._classes.get(needs)
         if eligible is None:
             eligible = self._fleet.eligible(needs)
             if eligible is None:
                 return explanation.too_many_label_keys(task, self._fleet)
         if not why and not self._open(eligible):
-            return _NOBODY
+            return NOBODY
         excluded = task.excluded if event.trail is NO_TRAIL else event.excluded
         if not excluded:
             if self._place(now, event, eligible, older, out):
                 return None
-            return self._nobody(now, event, eligible) if why else _NOBODY
-        aside = self._exclude(eligible, excluded)
+            return self._nobody(now, event, eligible) if why else NOBODY
+        aside = self.exclude(eligible, excluded)
         try:
             if self._place(now, event, eligible, older, out):
                 return None
-            return self._nobody(now, event, eligible) if why else _NOBODY
+            return self._nobody(now, event, eligible) if why else NOBODY
         finally:
             for record in aside:
                 self._fleet.refresh(record)
@@ -199,7 +227,7 @@ class Placement:
                 return True
         return False
 
-    def _exclude(self, eligible: EligibilityClass, excluded: tuple[str, ...]) -> list[WorkerRecord]:
+    def exclude(self, eligible: EligibilityClass, excluded: tuple[str, ...]) -> list[WorkerRecord]:
         """Take these workers out of the running for one task; they are to be refreshed afterwards."""
         aside = []
         for worker_id in excluded:
@@ -215,40 +243,41 @@ class Placement:
     ) -> bool:
         """Choose by prediction and score, or in turn where those fail, and grant the lease; False: there is nobody."""
         task = event.task
-        blocked: str | None = None
+        started = self._stopwatch()
+        kept_out: Cause | None = None
         if not self._breaker.calm:
             # A trial must come to a verdict, so nobody is asked when there is nobody to choose.
             if not any(pool.counts[0] for pool in eligible.pools):
                 return False
-            blocked = self._breaker.blocks(task.task_type, now.monotonic)
-        if blocked is None:
-            cause, worker, prediction, score, count = self._ask(now, task, eligible, out)
+            kept_out = self._breaker.keeps_out(task.task_type, now.monotonic)
+        if kept_out is None:
+            cause, worker, prediction, score, count = self._ask(now, task, eligible, started, out)
         else:
-            cause = Cause.BREAKER_OPEN if blocked == ALL else Cause.TYPE_BREAKER_OPEN
-            worker, prediction, score, count = None, None, _NO_SCORE, 0
+            cause, worker, prediction, score, count = kept_out, None, None, _NO_SCORE, 0
+        asked = prediction
         if cause is None:
-            source, scorer = Source.PREDICTED, self._scorer.name
-            cause = Cause.ONLY_CANDIDATE if count == 1 else Cause.BEST_SCORE
+            cause = eligible.alone if count == 1 else eligible.chosen
+            source, scorer = SOURCES[cause], self._scorer.name
         else:
             by_count = cause is Cause.PREDICTION_UNTRUSTED
-            source, scorer, score = Source.FALLBACK, least_busy.NAME if by_count else round_robin.NAME, _NO_SCORE
-            if cause in _NO_PREDICTION:
+            source, scorer, score = _FALLBACK, least_busy.NAME if by_count else round_robin.NAME, _NO_SCORE
+            if cause in NO_PREDICTION:
                 prediction = None
             worker = self._without_prediction(now, eligible, by_count, out)
         if worker is None:
             return False
         explained = None
-        if event.explain:
-            explained = explanation.explain(
-                eligible, self._fleet, self._scorer, task, prediction, self._settings, worker
-            )
+        granted, explaining = self._granted, self.explaining
+        if event.explain or granted == explaining.at or (source is _FALLBACK and explaining.unheard(now, cause)):
+            explained = explaining.explain(now, granted, task, eligible, worker, prediction, asked, cause, source)
         self._grant(now, event, worker, prediction, score, source, cause, scorer, count, explained, older, out)
+        self.latencies.observe(self._stopwatch() - started)
         return True
 
     def _ask(
-        self, now: Now, task: Task, eligible: EligibilityClass, out: list[Effect]
+        self, now: Now, task: Task, eligible: EligibilityClass, started: float, out: list[Effect]
     ) -> tuple[Cause | None, WorkerRecord | None, Prediction | None, Score, int]:
-        """Ask predictor and scorer, and tell the breaker how that went.
+        """Ask predictor and scorer, and tell the breaker how that went; the budget runs since `started`.
 
         Answers what failed (None: nothing did), the worker, the prediction, the score and the number of candidates.
         Without a failure and without a worker there are no candidates.
@@ -258,7 +287,6 @@ class Placement:
         score = _NO_SCORE
         count = 0
         cause: Cause | None = None
-        started = self._stopwatch()
         try:
             prediction = self._predictor.predict(task)
             as_of = prediction.as_of
@@ -286,6 +314,7 @@ class Placement:
         # What was late and wrong is wrong: its prediction must not be used.
         if self._stopwatch() - started > self._budget_s and cause is None:
             cause = Cause.OVER_BUDGET
+            self.explaining.took_s = self._stopwatch() - started
         if cause is not None:
             self._breaker.failed(task.task_type, now.monotonic)
         elif not self._breaker.calm:
@@ -409,6 +438,8 @@ class Placement:
             record.offered_on = worker.session
             out.append(HandOver(worker.session, task, decision, within))
             self._watch_ack(monotonic + within, record)
+        if explained is not None and not event.explain:
+            decision = without(decision)
         out.append(make(Reply, (record.state, decision, None, False, None, None)))
 
     @property
@@ -464,32 +495,5 @@ def _free_share(record: WorkerRecord) -> float:
     return record.free / record.slots
 
 
-_NOBODY = Refusal(Reason.NO_FREE_SLOT, "")
+NOBODY = Refusal(Reason.NO_FREE_SLOT, "")
 """Nobody can take it; nobody asks why."""
-
-_WAITABLE = frozenset(
-    {
-        Reason.NOT_YET_DUE,
-        Reason.NO_FREE_SLOT,
-        Reason.NO_WORKERS,
-        Reason.NO_ELIGIBLE_WORKER_NOW,
-        Reason.NO_CAPABLE_WORKER,
-    }
-)
-"""What waiting can help: a slot, a worker, or one that can do it, may come."""
-
-_NO_PREDICTION = frozenset(
-    {
-        Cause.PREDICTOR_ERROR,
-        Cause.PREDICTION_INVALID,
-        Cause.PREDICTION_STALE,
-        Cause.BREAKER_OPEN,
-        Cause.TYPE_BREAKER_OPEN,
-    }
-)
-
-SOURCES = dict.fromkeys(Cause, Source.FALLBACK) | {
-    Cause.BEST_SCORE: Source.PREDICTED,
-    Cause.ONLY_CANDIDATE: Source.PREDICTED,
-    Cause.OVERRIDE_PIN: Source.OVERRIDE,
-}

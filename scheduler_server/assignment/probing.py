@@ -21,13 +21,17 @@ class Probing:
     def __init__(
         self, settings: WorkerSettings, vitals: Vitals, incarnation: str, make_event: Callable[..., FleetEvent]
     ) -> None:
-        self._interval_s = settings.probe_interval_s
-        self._within_s = settings.probe_within_s
+        self.reconfigure(settings)
         self._vitals = vitals
         self._prefix = f"p-{incarnation}-"
         self._make_event = make_event
         self.sent = 0
         self.failed = 0  # times that a worker was found not to receive
+
+    def reconfigure(self, settings: WorkerSettings) -> None:
+        """Ask so often from now on."""
+        self._interval_s = settings.probe_interval_s
+        self._within_s = settings.probe_within_s
 
     def connected(self, now: Now, record: WorkerRecord) -> None:
         """A new stream: what was under way on the former is void, and the welcome is on its way."""

@@ -9,12 +9,22 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
-from scheduler_server.assignment.effects import CancelReply, Effect, Granted, Queued, Reply, Resolved, Unqueued
-from scheduler_server.assignment.events import Abandon, Cancel, Submit, Withdraw
+from scheduler_server.assignment.effects import (
+    CancelReply,
+    Effect,
+    Granted,
+    PriorityReply,
+    Queued,
+    Reply,
+    Resolved,
+    Unqueued,
+)
+from scheduler_server.assignment.events import Abandon, Cancel, Reprioritize, Submit, Withdraw
 from scheduler_server.assignment.expected_start import ExpectedStarts
 from scheduler_server.assignment.ledger import TaskRecord
-from scheduler_server.assignment.order import order_of
+from scheduler_server.assignment.order import Order, order_of
 from scheduler_server.assignment.outlook import Outlook
+from scheduler_server.assignment.pauses import Pauses, within
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.queue_settings import QueueSettings
 from scheduler_server.assignment.repeats import same_body
@@ -25,8 +35,11 @@ from scheduler_server.assignment.timers import Timers
 from scheduler_server.assignment.trail import Trail
 from scheduler_server.assignment.usage import Usage
 from scheduler_server.assignment.waiting import Waiter, WaitingTasks
+from scheduler_server.assignment.waits import Waits
 from scheduler_server.model.clock import Now
+from scheduler_server.model.decision import without
 from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.model.standing import About
 from scheduler_server.model.task import Prospects, Task, TaskKey, TaskState
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.usable import usable
@@ -72,19 +85,34 @@ class Queue:
         self.waiting = WaitingTasks(fleet, order, self.tenants)
         self.fair = order.by_tenant
         self.expected = ExpectedStarts()
+        self.waits = Waits()
         self._outlook = Outlook(fleet, self.waiting, self.expected, placement)
         self.over: OrderedDict[tuple[str, str], Unplaced] = OrderedDict()
         self._tickets: dict[int, Waiter] = {}
         self._timers: Timers[Waiter] = Timers(lambda at, waiter: not waiter.gone and waiter.timer_at == at)
-        self._promises: Timers[Waiter] = Timers(lambda _at, waiter: not waiter.gone and not _judged(waiter))
+        self._promises: Timers[Waiter] = Timers(lambda at, waiter: not waiter.gone and _promised(waiter, at))
+        self.pauses = Pauses()
         self.unfilled = False  # slots are free that waiting tasks could take, and an event to come will fill them
         self.open = True  # False: the server is going down, and nothing more that waits is placed
+
+    def reconfigure(self, settings: QueueSettings, objective: str, predictor: Predictor) -> None:
+        """Let tasks wait as these settings say from now on; in another order only where they say another one."""
+        self._predictor = predictor
+        before, self._settings, self.objective = self._settings, settings, objective
+        self._share = settings.most_of_one_tenant
+        order = order_of(settings, objective)
+        if order.basis != self.waiting.order.basis or (
+            order.by_tenant and settings.tenant_weights != before.tenant_weights
+        ):
+            self._reorder(settings, order)
 
     def reorder(self, settings: QueueSettings, objective: str) -> None:
         """Let tasks wait as these settings say from now on."""
         self._settings, self.objective = settings, objective
         self._share = settings.most_of_one_tenant
-        order = order_of(settings, objective)
+        self._reorder(settings, order_of(settings, objective))
+
+    def _reorder(self, settings: QueueSettings, order: Order) -> None:
         self.fair = order.by_tenant
         self.tenants.weigh(settings.tenant_weights)
         if not self.fair:
@@ -205,10 +233,12 @@ class Queue:
         self.waiting.hold(waiter)
         if task.start_by is not None:
             waiter.expires_at = now.monotonic + (task.start_by - now.wall)
-        if task.not_before is not None and task.not_before > now.wall:
+        waiter.paused = self.pauses.covers(task)
+        if waiter.paused or (task.not_before is not None and task.not_before > now.wall):
             prospects = self._outlook.prospects(now, waiter)
         else:
             prospects = self._release(now, waiter)
+        waiter.told = prospects
         self._set_timer(now, waiter)
         return prospects
 
@@ -253,6 +283,8 @@ class Queue:
         record = self._placement.place_waiting(now, waiter.event, waiter.since_wall, out)
         if record is None:
             return False
+        record.expected = waiter.told
+        self.waits.over(waiter, now.monotonic)
         if waiter.answer is not None:
             self.expected.judge(waiter.answer, now.monotonic)
         if self.fair and record.worker is not None:
@@ -263,7 +295,8 @@ class Queue:
                 at += 1
             out.insert(at, Unqueued(waiter))
         if waiter.tickets:
-            self._resolve(waiter, Reply(record.state, record.decision, None, False), out)
+            made = record.decision if waiter.event.explain else without(record.decision)
+            self._resolve(waiter, Reply(record.state, made, None, False), out)
         return True
 
     def _resolve(self, waiter: Waiter, reply: Reply, out: list[Effect]) -> None:
@@ -282,7 +315,7 @@ class Queue:
         """Watch the next instant that matters to a task; one at a time."""
         at = min(waiter.expires_at, *waiter.tickets.values()) if waiter.tickets else waiter.expires_at
         not_before = waiter.event.task.not_before
-        if not waiter.placeable and not_before is not None:
+        if not waiter.placeable and not waiter.paused and not_before is not None:
             at = min(at, now.monotonic + max(_CLOCKS_DIFFER_S, not_before - now.wall))
         if waiter.event.trail.avoid:
             at = min(at, now.monotonic + max(_CLOCKS_DIFFER_S, waiter.event.trail.avoid_until - now.wall))
@@ -305,8 +338,9 @@ class Queue:
             self._end(now, waiter, TaskState.EXPIRED, out)
             return
         not_before = waiter.event.task.not_before
-        if not waiter.placeable and (not_before is None or not_before <= now.wall + _CLOCKS_DIFFER_S):
-            self._release(now, waiter)
+        held = waiter.placeable or waiter.paused
+        if not held and (not_before is None or not_before <= now.wall + _CLOCKS_DIFFER_S):
+            waiter.told = self._release(now, waiter)
             self._try_soon(waiter)
         trail = waiter.event.trail
         if trail.avoid and trail.avoid_until <= now.wall + _CLOCKS_DIFFER_S:
@@ -337,6 +371,58 @@ class Queue:
                 self.expected.judge(waiter.answer, now.monotonic)
         if self.fair:
             self.usage.age(now.monotonic)
+
+    # ------------------------------------------------------------------ steered
+
+    def pause(self, now: Now, scope: About, *, on: bool) -> int:
+        """Hold back what waits of a scope, and what comes; or let it go on. How many tasks of it wait.
+
+        Takes as long as all of these coming anew, as another order does.
+        """
+        if on:
+            self.pauses.add(scope)
+        else:
+            self.pauses.discard(scope)
+        concerned = [waiter for waiter in self.waiting.by_task.values() if within(scope, waiter.event.task)]
+        for waiter in concerned:
+            if on and not waiter.paused:
+                waiter.paused = True
+                waiter.answer = None  # what it was told does not count against those who told it
+                self.waiting.withdraw(waiter)
+                waiter.told = self._outlook.prospects(now, waiter)
+        if not on:
+            self._resume(now, [each for each in concerned if not self.pauses.covers(each.event.task)])
+        return len(concerned)
+
+    def _resume(self, now: Now, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            waiter.paused = False
+            not_before = waiter.event.task.not_before
+            if not_before is None or not_before <= now.wall:
+                waiter.told = self._release(now, waiter)
+            else:
+                waiter.told = self._outlook.prospects(now, waiter)
+                self._set_timer(now, waiter)
+        for waiter in {waiter.group: waiter for waiter in waiters if waiter.placeable}.values():
+            self._try_soon(waiter)  # one of each group: they can use the same slots
+
+    def reprioritize(self, now: Now, event: Reprioritize, out: list[Effect]) -> None:
+        """Give a waiting task another priority, and the place that goes with it."""
+        waiter = self.waiting.by_task.get((event.tenant, event.task_id))
+        if waiter is None or waiter.event.task.attempt != event.attempt:
+            out.append(PriorityReply(None))
+            return
+        position = self.prospects(now, waiter).position
+        task = waiter.event.task
+        if task.priority != event.priority:
+            waiter.event = waiter.event._replace(task=task._replace(priority=event.priority))
+            if waiter.placeable:
+                self.waiting.withdraw(waiter)
+                waiter.told = self._release(now, waiter)
+                self._try_soon(waiter)
+            if waiter.enqueued:
+                out.append(Queued(waiter))
+        out.append(PriorityReply(position))
 
     # ------------------------------------------------------------------ go away
 
@@ -403,13 +489,15 @@ class Queue:
         return self._outlook.prospects(now, waiter)
 
 
-def _judged(waiter: Waiter) -> bool:
-    return waiter.answer is None or waiter.answer.judged
+def _promised(waiter: Waiter, at: float) -> bool:
+    """Is it the P90 of the answer that the task has now, and has nobody judged it yet?"""
+    answer = waiter.answer
+    return answer is not None and not answer.judged and answer.p90_at == at
 
 
 def _ended(ended: Unplaced, task: Task) -> Refusal:
     about = (("task_id", task.task_id), ("attempt", str(task.attempt)))
-    if ended.task != task:
+    if ended.task.attempt != task.attempt or not same_body(ended.task, task):
         message = f"task {task.task_id!r} is known as attempt {ended.task.attempt}, or with a different body"
         return Refusal(Reason.TASK_CONFLICT, message, about)
     if ended.state is TaskState.CANCELLED:

@@ -8,6 +8,7 @@ server did can be looked at again, and a change of the core that changes decisio
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from scheduler_server.assignment import events
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.effects import Effect
 from scheduler_server.assignment.events import Event
+from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.model.clock import Now, Stopwatch
 
 _EVENTS: dict[str, Any] = {
@@ -23,7 +25,9 @@ _EVENTS: dict[str, Any] = {
     for kind in (
         events.Submit, events.Abandon, events.Withdraw, events.CloseQueue, events.Cancel, events.ReportOutcome,
         events.Connect, events.Heartbeat, events.Disconnect, events.RemoveWorker, events.Publish, events.Shutdown,
-        events.Slept, events.Tick,
+        events.Slept, events.Configured, events.Ordered, events.ResetBreaker, events.Reprioritize,
+        events.Forget, events.Tick, events.Look,
+        events.Announce, events.CreateOverride, events.EndOverride,
     )
 }  # fmt: skip
 
@@ -66,12 +70,14 @@ def event_line(now: Now, event: Event, readings: list[float]) -> str:
     """One event of the log."""
     # json, not msgspec.json: where a predictor is broken there is NaN and infinity, which msgspec writes as null.
     content = [now.monotonic, now.wall, type(event).__name__, event, readings]
-    return json.dumps(content, separators=(",", ":"), default=_as_base64)
+    return json.dumps(content, separators=(",", ":"), default=_as_json)
 
 
-def _as_base64(value: object) -> str:
+def _as_json(value: object) -> object:
     if isinstance(value, bytes):
         return b64encode(value).decode()
+    if isinstance(value, CoreSettings):
+        return asdict(value)
     raise TypeError(f"{type(value).__name__} is not a value of an event")
 
 

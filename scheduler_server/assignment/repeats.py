@@ -2,6 +2,7 @@
 
 from scheduler_server.assignment.effects import Reply
 from scheduler_server.assignment.ledger import TaskRecord
+from scheduler_server.model.decision import without
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import Task, TaskState
 
@@ -9,8 +10,11 @@ _REPLAYABLE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLE
 
 
 def same_body(known: Task, asked: Task) -> bool:
-    """Do both describe the same work, whatever attempt they name?"""
-    return known._replace(attempt=asked.attempt) == asked
+    """Do both describe the same work, whatever attempt they name, and whichever trace they belong to?
+
+    Priority is no part of that: an operator may have changed it since.
+    """
+    return known._replace(attempt=asked.attempt, trace=asked.trace, priority=asked.priority) == asked
 
 
 def known(latest: TaskRecord, task: Task) -> Reply | None:
@@ -56,6 +60,14 @@ def known(latest: TaskRecord, task: Task) -> Reply | None:
     if record.state is TaskState.CANCELLED:
         return _no(Reason.TASK_CANCELLED, f"attempt {attempt} of task {task.task_id!r} was cancelled", task)
     return Reply(record.state, record.decision, record.outcome, True)
+
+
+def unexplained(answer: Reply) -> Reply:
+    """The same for a request that does not ask for an explanation."""
+    decision = answer.decision
+    if decision is None or decision.explanation is None:
+        return answer
+    return answer._replace(decision=without(decision))
 
 
 def _no(reason: Reason, message: str, task: Task, *more: tuple[str, str]) -> Reply:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from scheduler_server.assignment.queue_settings import QueueSettings
+from scheduler_server.assignment.queue_settings import OBJECTIVES, QueueSettings
 from scheduler_server.fallback.settings import FallbackSettings
 from scheduler_server.model.setting import setting
 from scheduler_server.predictor.settings import PredictorSettings
@@ -53,6 +53,13 @@ class AssignmentSettings:
         choices=("throughput", "latency", "even", "balanced"),
     )
     explained: int = setting(5, "candidates told in full by an explanation", minimum=1, maximum=1_000)
+    explain_share: float = setting(
+        0.01,
+        "share of the decisions that are recorded with an explanation that nobody asked for: every n-th, and one"
+        " fallback of each cause per minute; 0 for none",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +73,8 @@ class CoreSettings:
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     fallback: FallbackSettings = field(default_factory=FallbackSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+
+    @property
+    def scorer_name(self) -> str:
+        """The scorer that is set, or that of the objective."""
+        return self.scorer.strategy or OBJECTIVES[self.assignment.objective][2]

@@ -30,6 +30,9 @@ def records(core: "Scheduler", now: Now) -> Iterator[dict[str, Any]]:
     """Everything a snapshot holds."""
     for learned in core.predictor.state():
         yield {"part": "predictor", "strategy": core.predictor.name, **learned}
+    for name, predictor in core.predictors.others():
+        for learned in predictor.state():
+            yield {"part": "predictor", "strategy": name, **learned}
     for judged in core.accuracy.state():
         yield {"part": "accuracy", **judged}
     for circuit in core.breaker.state(now.monotonic):
@@ -57,8 +60,7 @@ def restore(core: "Scheduler", now: Now, kept: Iterable[dict[str, Any]]) -> list
         part = record.get("part")
         try:
             if part == "predictor":
-                if record.get("strategy") == core.predictor.name:
-                    core.predictor.restore(record)
+                _restore_learned(core, record)
             elif part == "accuracy":
                 core.accuracy.restore(record)
             elif part == "breaker":
@@ -78,6 +80,14 @@ def restore(core: "Scheduler", now: Now, kept: Iterable[dict[str, Any]]) -> list
         except (ValueError, KeyError, TypeError, OverflowError) as error:  # an integer beyond a float overflows
             faults.append(str(error))
     return faults
+
+
+def _restore_learned(core: "Scheduler", record: dict[str, Any]) -> None:
+    """Give a record back to whom it is of: the predictor in force, or one that was in force before."""
+    name = str(record.get("strategy"))
+    kept = core.predictor if name == core.predictor.name else core.predictors.kept(name, core.settings.predictor)
+    if kept is not None:
+        kept.restore(record)
 
 
 class _KeptLease(NamedTuple):

@@ -8,7 +8,7 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
 from scheduler_server.model.worker import Health
 from scheduler_server.registry.fleet import Fleet
-from scheduler_server.registry.health import Ageing, barred_by, degraded_by_load, health_of
+from scheduler_server.registry.health import Ageing, barred_by, degraded_by_load, health_of, load_of
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.registry.settings import HealthSettings
 
@@ -27,14 +27,26 @@ class Vitals:
         health_score_floor: float,
         make_event: Callable[..., FleetEvent],
     ) -> None:
-        self._settings = settings
-        self._max_offers = max_offers
         self._fleet = fleet
-        self._floor = health_score_floor
         self._make_event = make_event
-        self._ageing = Ageing(settings)
+        self._limits(settings, max_offers, health_score_floor)
         self.silent: dict[str, WorkerRecord] = {}
         self.fell_silent: list[WorkerRecord] = []  # since somebody looked
+
+    def _limits(self, settings: HealthSettings, max_offers: int, health_score_floor: float) -> None:
+        self._settings = settings
+        self._max_offers = max_offers
+        self.floor = health_score_floor
+        self._ageing = Ageing(settings)
+
+    def reconfigure(
+        self, now: Now, settings: HealthSettings, max_offers: int, health_score_floor: float, out: list[Effect]
+    ) -> None:
+        """Judge every worker by these limits, now and from now on."""
+        self._limits(settings, max_offers, health_score_floor)
+        for record in self._fleet.records.values():
+            self.loaded(now, record, load_of(settings, record.cpu, record.memory), out)
+            self.age(record, now, out)
 
     def heard(self, now: Now, record: WorkerRecord, out: list[Effect]) -> None:
         """Its age is 0 again."""
@@ -71,7 +83,7 @@ class Vitals:
 
     def bar(self, record: WorkerRecord) -> None:
         """Work out anew what keeps it out whatever its slots."""
-        record.barred = barred_by(record, self._floor, self._max_offers)
+        record.barred = barred_by(record, self.floor, self._max_offers)
 
     def age(self, record: WorkerRecord, now: Now, out: list[Effect]) -> None:
         """Make a worker's health say what its silence, stream and load say."""

@@ -9,7 +9,9 @@ Nothing here looks at all waiting tasks. An unsatisfiable task is in a group tha
 nobody.
 """
 
+from collections.abc import Iterable
 from math import inf
+from typing import TYPE_CHECKING
 
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.expected_start import Answer
@@ -18,10 +20,13 @@ from scheduler_server.assignment.order import Coming, Order
 from scheduler_server.assignment.rank import RankIndex
 from scheduler_server.assignment.reach import Reach
 from scheduler_server.assignment.tenants import Tenant, Tenants
-from scheduler_server.model.task import Delivery
+from scheduler_server.model.task import Delivery, Prospects, Task
 from scheduler_server.registry.eligibility import ClassKey, EligibilityClass
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.pool import Pool
+
+if TYPE_CHECKING:
+    from scheduler_server.assignment.overrides import Overrides
 
 MOST_GROUPS = 2_048
 """Different sets of needs that may wait at once. Half of the eligibility classes remembered, so that waiting ones do
@@ -39,13 +44,13 @@ class Waiter:
 
     `since` and the other `*_at` are monotonic seconds, `since_wall` wall seconds. `tickets` are the calls that wait for
     it, by number, with the instants at which they give up; `enqueued` says that it waits without any. It is `placeable`
-    while it stands in a group, and not while it is held back by its not_before. `p50_s` and `work_s` (median, mean) are
-    its duration as predicted when it began to wait: its place in the order rests on them.
+    while it stands in a group, and not while it is held back by its not_before, or `paused`. `p50_s` and `work_s`
+    (median, mean) are its duration as predicted when it began to wait: its place in the order rests on them.
     """
 
     __slots__ = (
-        "answer", "enqueued", "event", "expires_at", "gone", "group", "key", "lane", "p50_s", "placeable", "rank_key",
-        "sequence", "since", "since_wall", "tenant", "tickets", "timer_at", "work_s",
+        "answer", "enqueued", "event", "expires_at", "gone", "group", "key", "lane", "p50_s", "paused", "placeable",
+        "rank_key", "sequence", "since", "since_wall", "tenant", "tickets", "timer_at", "told", "work_s",
     )  # fmt: skip
 
     def __init__(self, event: Submit, now: float, wall: float, sequence: int) -> None:
@@ -65,7 +70,9 @@ class Waiter:
         self.lane: Lane | None = None
         self.tenant: Tenant | None = None
         self.answer: Answer | None = None
+        self.told: Prospects | None = None  # of its start, when it took its place
         self.placeable = False
+        self.paused = False
         self.gone = False
 
     def __lt__(self, other: "Waiter") -> bool:
@@ -86,6 +93,7 @@ class WaitingTasks:
         self._fleet = fleet
         self.order = order
         self.tenants = tenants
+        self.overrides: Overrides | None = None  # while there are any
         self.by_task: dict[tuple[str, str], Waiter] = {}
         self.placeable = 0
         self.payload_bytes = 0
@@ -133,7 +141,7 @@ class WaitingTasks:
         task = waiter.event.task
         tenant = waiter.tenant or self.tenants.get(task.tenant)
         order = self.order
-        waiter.key = order.key(Coming(waiter.since, task.priority, waiter.p50_s))
+        waiter.key = order.key(Coming(waiter.since, self._priority(task), waiter.p50_s))
         waiter.group = group = self._group(waiter)
         waiter.placeable = True
         self.placeable += 1
@@ -200,6 +208,10 @@ class WaitingTasks:
         waiter.gone = True
         if waiter.tenant is not None:
             waiter.tenant.waiting -= 1
+        self.withdraw(waiter)
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """Hold a task back that has its place among the others."""
         group, lane = waiter.group, waiter.lane
         if not waiter.placeable or group is None or lane is None:
             return
@@ -222,7 +234,7 @@ class WaitingTasks:
     def replace(self, waiter: Waiter, event: Submit) -> Waiter:
         """Let a task wait on as this request, which differs from its own only in whom it is to be given to."""
         other = self.new(event, waiter.since, waiter.since_wall)
-        for name in ("answer", "enqueued", "expires_at", "p50_s", "tickets", "work_s"):
+        for name in ("answer", "enqueued", "expires_at", "p50_s", "paused", "tickets", "told", "work_s"):
             setattr(other, name, getattr(waiter, name))
         placeable = waiter.placeable
         self.remove(waiter)
@@ -231,11 +243,28 @@ class WaitingTasks:
             self.release(other)
         return other
 
+    def refile(self, waiters: list[Waiter]) -> None:
+        """Let placeable tasks take their places anew: who may take them, or their priority, is another than before."""
+        if self.order.by_tenant or 2 * len(waiters) > self.placeable:
+            self.reorder(self.order)
+            return
+        for waiter in waiters:
+            self.withdraw(waiter)
+        for waiter in waiters:
+            self.release(waiter)
+
+    def _priority(self, task: Task) -> float:
+        return task.priority if self.overrides is None else self.overrides.priority(task)
+
     def reorder(self, order: Order) -> None:
         """Wait in another order from now on. Takes as long as all of them coming anew."""
-        waiting = sorted(waiter for waiter in self.by_task.values() if waiter.placeable)
+        waiting = [waiter for waiter in self.by_task.values() if waiter.placeable]
         for waiter in waiting:
             waiter.placeable = False
+            waiter.key = order.key(Coming(waiter.since, self._priority(waiter.event.task), waiter.p50_s))
+        # Where tenants have turns, each takes its place behind those that came before; otherwise the index is made
+        # from its first to its last, which takes half the time.
+        waiting.sort(key=_by_number if order.by_tenant else _by_key)
         for group in self._groups.values():
             if group.owner is not None:
                 group.owner.groups -= 1
@@ -251,11 +280,11 @@ class WaitingTasks:
 
     def has_group(self, event: Submit) -> bool:
         """Do tasks with the same needs wait?"""
-        group = self._groups.get(_needs(event))
+        group = self._groups.get(self.needs(event))
         return group is not None and group.count > 0
 
     def _group(self, waiter: Waiter) -> Group:
-        needs = _needs(waiter.event)
+        needs = self.needs(waiter.event)
         group = self._groups.get(needs)
         if group is None:
             if len(self._groups) > 2 * self._used_groups + _SPARE_GROUPS:
@@ -269,7 +298,24 @@ class WaitingTasks:
                 self._listed[index] = group
                 self._ranks[index] = inf
             self.reach.set(index, needs)
+            if self.overrides is not None:
+                self.overrides.wait_by(needs)
         return group
+
+    def needs(self, event: Submit) -> ClassKey:
+        """What a task's workers must have: tasks of one answer can use the same slots."""
+        if self.overrides is not None:
+            return self.overrides.needs(event)
+        task = event.task
+        return (task.required, task.labels, event.delivery is Delivery.STREAM)
+
+    def groups(self) -> Iterable[Group]:
+        """Those that tasks wait in, or did."""
+        return self._groups.values()
+
+    def group_of(self, needs: ClassKey) -> Group | None:
+        """The group of these needs."""
+        return self._groups.get(needs)
 
     def _forget_empty_groups(self) -> None:
         for group in [group for group in self._groups.values() if not group.count]:
@@ -323,6 +369,8 @@ class WaitingTasks:
             pools[:] = [pool for pool in pools if pool.counts[0]]
             groups = sorted(set().union(*map(of_pool, pools)))
         ranks, listed = self._ranks, self._listed
+        if self.overrides is not None:
+            groups = self.overrides.may_go(groups, listed)
         bounds = [ranks[index] for index in groups]
         exact: dict[int, tuple[Entry, Waiter]] = {}
         while True:
@@ -367,6 +415,9 @@ class WaitingTasks:
         return self._index.ahead(waiter.rank_key, self.reach.among(group.index))
 
 
-def _needs(event: Submit) -> ClassKey:
-    task = event.task
-    return (task.required, task.labels, event.delivery is Delivery.STREAM)
+def _by_number(waiter: Waiter) -> int:
+    return waiter.sequence
+
+
+def _by_key(waiter: Waiter) -> tuple[float, int]:
+    return waiter.key, waiter.sequence

@@ -29,11 +29,14 @@ from scheduler_server.assignment.effects import (
     CancelReply,
     Effect,
     Ended,
+    ForgetReply,
     Goodbye,
     Granted,
     HandOver,
     Moved,
+    OrderReply,
     OutcomeReply,
+    PriorityReply,
     ProbeSent,
     Published,
     Queued,
@@ -42,6 +45,8 @@ from scheduler_server.assignment.effects import (
     Reply,
     Resolved,
     SessionRefused,
+    Stands,
+    ToldLate,
     Unqueued,
     Welcomed,
 )
@@ -237,6 +242,7 @@ class _Scenario:
 
     def _slow(self, rig: Rig, plain: list[str], named: Words) -> None:
         rig.watch.step_s = float(plain[0])
+        rig.watch.reads = 0.0  # at 0 the difference of two readings is the step, to the last bit
 
     def _pass(self, rig: Rig, plain: list[str], named: Words) -> None:
         rig.give(Tick())
@@ -337,6 +343,8 @@ def told(effect: Effect) -> str:
     if isinstance(effect, Ended):
         record = effect.record
         return f"ended {record.lease_id} of {record.task.task_id}: {record.state.name.lower()}"
+    if isinstance(effect, (ToldLate, Stands, OrderReply, PriorityReply, ForgetReply)):
+        return ""  # a reply or an event says so
     if isinstance(effect, (Moved, Queued, Unqueued, Resolved)):
         return _waited(effect)
     if effect.refusal is not None:

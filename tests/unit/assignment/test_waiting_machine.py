@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from scheduler_server.assignment.effects import OutcomeReply
-from scheduler_server.assignment.events import Abandon, Cancel, Heartbeat, Submit, Tick
+from scheduler_server.assignment.events import Abandon, Cancel, Heartbeat, Ordered, Reprioritize, Submit, Tick
 from scheduler_server.assignment.queue_settings import QueueSettings
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.model.outcome import OutcomeStatus
+from scheduler_server.model.standing import About, OrderKind, StandingOrder
 from scheduler_server.model.task import Delivery, Task
 from scheduler_server.model.worker import Intent, Registration
 from tests.unit.assignment.rig import make_sample
@@ -156,6 +157,31 @@ class Machine(RuleBasedStateMachine):
     def predictor(self, fails: bool) -> None:
         core = self.rig.core
         core.predictor.fails = fails  # type: ignore[attr-defined]
+
+    @rule(kind=st.sampled_from(["", "short", "long"]), tenant=st.sampled_from([None, None, "", "x"]),
+          seconds=st.sampled_from([None, None, 3.25]))  # fmt: skip
+    def pause(self, kind: str, tenant: str | None, seconds: float | None) -> None:
+        self.rig.pause(kind, tenant, seconds)
+
+    @precondition(lambda self: self.rig.paused)
+    @rule(data=st.data())
+    def resume(self, data: Any) -> None:
+        self.rig.resume(data.draw(st.sampled_from(sorted(self.rig.paused, key=repr))))
+
+    @precondition(lambda self: self.rig.waits)
+    @rule(data=st.data(), priority=st.sampled_from([0.0, 0.5, 1.0]))
+    def reprioritize(self, data: Any, priority: float) -> None:
+        waits = self.rig.waits[data.draw(st.sampled_from(sorted(self.rig.waits)))]
+        waits.task = waits.task._replace(priority=priority)
+        task = waits.task
+        attempt = self.rig.core.queue.waiting.by_task[task.tenant, task.task_id].event.task.attempt
+        self.rig.give(Reprioritize(task.tenant, task.task_id, attempt, priority))
+
+    @precondition(lambda self: self.rig.core.fleet.records)
+    @rule(data=st.data(), on=st.booleans())
+    def cordon(self, data: Any, on: bool) -> None:
+        about = About(OrderKind.CORDON, data.draw(st.sampled_from(WORKERS)))
+        self.rig.give(Ordered(about, StandingOrder(self.rig.now.wall) if on else None))
 
     @rule()
     def restart(self) -> None:

@@ -18,11 +18,13 @@ from scheduler_server.assignment.effects import (
     Resolved,
     Unqueued,
 )
-from scheduler_server.assignment.events import Abandon, Cancel, Event, Submit, Tick
+from scheduler_server.assignment.events import Abandon, Cancel, Event, Ordered, Submit, Tick
 from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.standing import order_to_bytes, restore_order
 from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
 from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.prediction import Prediction
+from scheduler_server.model.standing import About, OrderKind, StandingOrder
 from scheduler_server.model.task import Delivery, Task, TaskState
 from scheduler_server.model.worker import Accounting
 from scheduler_server.predictor.ema import EmaPredictor
@@ -66,6 +68,7 @@ class WaitingRig(Rig):
     def __init__(self, settings: CoreSettings, **more: Any) -> None:
         super().__init__(settings, predictor=Moody(EmaPredictor(settings.predictor)), **more)
         self.waits: dict[str, Waits] = {}
+        self.paused: dict[tuple[str, str | None], float | None] = {}  # until when, by task type and tenant
         self.placed: list[str] = []
         self.ended: list[str] = []
         self.answers: dict[int, Reply] = {}
@@ -103,14 +106,30 @@ class WaitingRig(Rig):
         return occupied < record.slots and not barred
 
     def could_use(self, record: WorkerRecord, waits: Waits) -> bool:
-        return waits.due and self.serves(record, waits) and record.worker_id not in waits.task.excluded
+        return self.ready(waits) and self.serves(record, waits) and record.worker_id not in waits.task.excluded
+
+    def ready(self, waits: Waits) -> bool:
+        """Might it start as far as it is concerned: it is due, and nobody has paused it?"""
+        task = waits.task
+        return waits.due and not any(
+            kind in ("", task.task_type) and tenant in (None, task.tenant) for kind, tenant in self.paused
+        )
+
+    def pause(self, kind: str, tenant: str | None, seconds: float | None) -> None:
+        until = None if seconds is None else self.now.wall + seconds
+        self.paused[kind, tenant] = until
+        self.give(Ordered(About(OrderKind.PAUSE, kind, tenant), StandingOrder(self.now.wall, until)))
+
+    def resume(self, scope: tuple[str, str | None]) -> None:
+        del self.paused[scope]
+        self.give(Ordered(About(OrderKind.PAUSE, *scope)))
 
     def plain_position(self, waits: Waits) -> int:
         mine = (self.key(waits), waits.number)
         servers = [record for record in self.core.fleet.records.values() if self.serves(record, waits)]
         same = _needs(waits)
         return sum(
-            other.due
+            self.ready(other)
             and (self.key(other), other.number) < mine
             and (_needs(other) == same or any(self.serves(record, other) for record in servers))
             for other in self.waits.values()
@@ -131,6 +150,9 @@ class WaitingRig(Rig):
         return out
 
     def _due_by_now(self) -> None:
+        for scope, until in list(self.paused.items()):
+            if until is not None and until <= self.now.wall:
+                del self.paused[scope]
         for waits in self.waits.values():
             not_before = waits.task.not_before
             if not waits.due and not_before is not None and not_before <= self.now.wall:
@@ -231,11 +253,11 @@ class WaitingRig(Rig):
         queue = self.core.queue
         known = {waiter.event.task.task_id: waiter for waiter in queue.waiting.by_task.values()}
         assert known.keys() == self.waits.keys()
-        assert queue.waiting.group_count == len({_needs(waits) for waits in self.waits.values() if waits.due})
+        assert queue.waiting.group_count == len({_needs(waits) for waits in self.waits.values() if self.ready(waits)})
         usable = [record for record in self.core.fleet.records.values() if self.usable(record)]
         for task_id, waits in self.waits.items():
             waiter = known[task_id]
-            assert waiter.placeable == waits.due
+            assert waiter.placeable == self.ready(waits)
             assert waiter.enqueued == waits.enqueued
             assert waiter.tickets.keys() == waits.tickets.keys()
             assert waits.enqueued or waits.tickets
@@ -251,7 +273,7 @@ class WaitingRig(Rig):
         assert running == sum(len(record.leases) for record in self.core.fleet.records.values())
 
     def _check_position(self, waits: Waits, waiter: Waiter) -> None:
-        if waits.due and not self.core.queue.fair:
+        if self.ready(waits) and not self.core.queue.fair:
             assert self.core.queue.prospects(self.now, waiter).position == self.plain_position(waits)
 
     # ------------------------------------------------------------------ a restart
@@ -265,6 +287,9 @@ class WaitingRig(Rig):
         new._start_s = self._start_s
         new._sessions, new._tasks, new.last_ticket = self._sessions, self._tasks, self.last_ticket
         assert new.core.restore(new.now, kept) == []
+        new.paused = self.paused
+        for about, order in self.core.standing.orders.items():
+            restore_order(new.core, new.now, order_to_bytes(about, order))
         for body in leases:
             restore_lease(new.core, new.now, body)
         for body in reversed(journal):  # in whatever order the journal gives them
