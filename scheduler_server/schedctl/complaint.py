@@ -30,6 +30,12 @@ _CAUSES = (
 )
 
 
+_CLOSED = ("socket closed", "connection reset")
+"""What is seen of a server that ends TLS: in TLS 1.3 the client is done before its certificate is missed."""
+
+_WITHOUT_ITS_OWN = "does it ask for a certificate (--cert-file, --key-file), or not speak TLS at all?"
+
+
 def complaint(error: SchedulerError, place: Place) -> str:
     """The line."""
     if isinstance(error, ServerUnavailable) and not error.reason:
@@ -53,5 +59,6 @@ def _unreachable(error: SchedulerError, place: Place) -> str:
     said = error.message.lower()
     for sign, meaning, hint in _CAUSES:
         if sign in said:
-            return f"cannot reach {place.server} ({place.said_by}): {meaning}; {hint}"
+            alone = sign in _CLOSED and place.context.secure and not place.context.cert_file
+            return f"cannot reach {place.server} ({place.said_by}): {meaning}; {_WITHOUT_ITS_OWN if alone else hint}"
     return f"cannot reach {place.server} ({place.said_by}): {error.message}"

@@ -9,7 +9,7 @@ from scheduler_server.schedctl.fault import Asked, Failed
 from scheduler_server.schedctl.options import OneOf
 from scheduler_server.schedctl.work import Surroundings
 
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@%+,/-]*")
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@%+,/-]*=?")
 """Words that mean themselves to every shell; others are not offered."""
 _PATIENCE_S = 1.0
 _MOST = 100
@@ -55,11 +55,47 @@ def _values(action: argparse.Action, begun: str, surroundings: Surroundings) -> 
     try:
         if action.dest in {"context", "name"}:
             return sorted(contexts.read(contexts.path(surroundings.environment)).known)
-        if action.dest in {"worker_id", "worker"}:
+        if action.dest in {"worker_id", "worker", "pin", "exclude"}:
             return _workers(begun, surroundings)
+        if action.dest == "override_id":
+            return _overrides(surroundings)
+        if action.dest in {"setting", "unset"}:
+            return _settings(begun, surroundings, assigned=action.dest == "setting" and action.type is not None)
     except (Asked, Failed):
         pass
     return []
+
+
+def _settings(begun: str, surroundings: Surroundings, *, assigned: bool) -> list[str]:
+    """Names of settings, and of their groups up to the dot that is typed; `assigned` where a value comes behind."""
+    from scheduler_api.v1 import admin_service_pb2 as api  # noqa: PLC0415 -- only where a server is asked
+    from scheduler_server.client import SchedulerError  # noqa: PLC0415 -- the same
+    from scheduler_server.schedctl.connection import Connection  # noqa: PLC0415 -- the same
+
+    connection = Connection(contexts.chosen({}, surroundings.environment))
+    try:
+        answer = connection.ask("GetConfig", api.GetConfigRequest(), timeout_s=_PATIENCE_S)
+        names = [setting.name for setting in answer.settings if setting.name.startswith(begun)]
+        return [f"{name}=" for name in names] if assigned else names
+    except SchedulerError:
+        return []
+    finally:
+        connection.close()
+
+
+def _overrides(surroundings: Surroundings) -> list[str]:
+    from scheduler_api.v1 import admin_service_pb2 as api  # noqa: PLC0415 -- only where a server is asked
+    from scheduler_server.client import SchedulerError  # noqa: PLC0415 -- the same
+    from scheduler_server.schedctl.connection import Connection  # noqa: PLC0415 -- the same
+
+    connection = Connection(contexts.chosen({}, surroundings.environment))
+    try:
+        found = connection.ask("ListOverrides", api.ListOverridesRequest(page_size=_MOST), timeout_s=_PATIENCE_S)
+        return [override.override_id for override in found.overrides]
+    except SchedulerError:
+        return []
+    finally:
+        connection.close()
 
 
 def _workers(begun: str, surroundings: Surroundings) -> list[str]:

@@ -1,18 +1,17 @@
 """The connection to a server: the client SDK, opened as a context says."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
-from scheduler_server.client import SchedulerClient, SchedulerError, error_from_call
+from scheduler_server.client import AsyncSchedulerClient, SchedulerClient, SchedulerError, error_from_call
+from scheduler_server.credentials import CredentialError, TokenFile, tls
 from scheduler_server.schedctl.contexts import Context, Place
 from scheduler_server.schedctl.fault import Asked
 
 _LOOPBACK = ("127.", "localhost", "[::1]", "unix:", "unix-abstract:")
-_LONGEST_TOKEN = 64 * 1024
 
 
 class Connection:
@@ -38,8 +37,7 @@ class Connection:
             page = self.ask(method, request)
             yield page
             if left is not None:
-                entries = page.ListFields()[0][1] if page.ListFields() else ()
-                left -= len(entries) if not isinstance(entries, str) else 0
+                left -= sum(len(value) for _, value in page.ListFields() if _is_list(value))
             if not page.next_page_token or left == 0:
                 return
             request.page_token = page.next_page_token
@@ -51,6 +49,10 @@ class Connection:
     def close(self) -> None:
         """End it."""
         self.client.close()
+
+
+def _is_list(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes)
 
 
 class Stream:
@@ -70,11 +72,22 @@ class Stream:
         self._call.cancel()
 
 
+def open_async(place: Place, *, retries: bool = True) -> AsyncSchedulerClient:
+    """A client for the running loop, opened as a context says. Without `retries` each failure is seen."""
+    context = place.context
+    options = [*_options(context), *([] if retries else [("grpc.enable_retries", 0)])]
+    return AsyncSchedulerClient(
+        context.server, credentials=_credentials(context), token=_token(context), options=options
+    )
+
+
 def _credentials(context: Context) -> grpc.ChannelCredentials | None:
     if not context.secure:
         return None
-    read = {name: _bytes(getattr(context, name)) for name in ("ca_file", "key_file", "cert_file")}
-    return grpc.ssl_channel_credentials(read["ca_file"], read["key_file"], read["cert_file"])
+    try:
+        return tls(context.ca_file or None, context.cert_file or None, context.key_file or None)
+    except CredentialError as error:
+        raise Asked(str(error)) from None
 
 
 def _options(context: Context) -> list[tuple[str, Any]]:
@@ -86,28 +99,16 @@ def _token(context: Context) -> Callable[[], str] | None:
         return None
     if not context.secure and not context.server.startswith(_LOOPBACK):
         raise Asked(f"a token for {context.server} would be readable on its way: it needs --tls")
+    file = TokenFile(context.token_file)
 
     def read() -> str:
-        token = _bytes(context.token_file) or b""
         try:
-            said = token.decode("ascii").strip()
-        except UnicodeDecodeError:
-            said = ""
-        if not said or not said.isprintable() or len(said) > _LONGEST_TOKEN:
-            raise Asked(f"{context.token_file}: holds no token")
-        return said
+            return file()
+        except CredentialError as error:
+            raise Asked(str(error)) from None
 
     read()
     return read
 
 
-def _bytes(file: str) -> bytes | None:
-    if not file:
-        return None
-    try:
-        return Path(file).expanduser().read_bytes()
-    except OSError as error:
-        raise Asked(f"{file}: cannot be read: {error.strerror}") from None
-
-
-__all__ = ["Connection", "SchedulerError", "Stream"]
+__all__ = ["Connection", "SchedulerError", "Stream", "open_async"]

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from scheduler_server.schedctl.fault import Asked
 from scheduler_server.schedctl.figures import Kind, names, value_of
+from scheduler_server.schedctl.figures import span as written
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?")
@@ -140,3 +141,19 @@ def near(name: str, known: Sequence[str]) -> str:
     """A question to append, "; did you mean a or b?", or nothing."""
     found = get_close_matches(name, known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def add_expiry(parser: argparse.ArgumentParser) -> None:
+    """When it ends by itself."""
+    parser.add_argument("--for", dest="expires_s", type=span, metavar="SPAN", help="ends by itself after this time")
+
+
+def set_expiry(request: Any, given: argparse.Namespace) -> None:
+    """Put that into a request."""
+    if given.expires_s is not None:
+        request.expires_after.FromNanoseconds(round(given.expires_s * 1e9))
+
+
+def until(given: argparse.Namespace) -> str:
+    """The same to append, in words."""
+    return f" for {written(given.expires_s)}" if given.expires_s is not None else ""

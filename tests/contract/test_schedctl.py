@@ -372,8 +372,12 @@ def test_a_tab_where_no_server_is_offers_nothing_and_says_nothing() -> None:
     assert typed("completion", "candidates", "worker", "", SCHEDCTL_SERVER="127.0.0.1:1") == Ran(0, "", "")
 
 
-def test_the_kinds_of_events_fit_their_column() -> None:
-    from scheduler_server.schedctl import figures
+def test_an_event_tells_its_kind_where_its_words_do_not() -> None:
     from scheduler_server.schedctl.commands import events
 
-    assert all(len(figures.word(admin.EventKind, value)) <= events._KIND for value in admin.EventKind.values())
+    def told(kind: Any, detail: str) -> str:
+        return "".join(said for said, _ in events.line(admin.Event(kind=kind, detail=detail)))
+
+    assert told(admin.EVENT_KIND_WORKER_CONNECTED, "worker w1 connected").endswith("  worker w1 connected")
+    assert told(admin.EVENT_KIND_WORKER_LOST, "3 leases lost").endswith("  3 leases lost  (worker lost)")
+    assert told(admin.EVENT_KIND_WORKER_LOST, "").endswith("  worker lost")

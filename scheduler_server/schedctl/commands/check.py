@@ -1,7 +1,7 @@
 """`schedctl check`: one line and an exit code for monitoring. 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ class Answers:
     status: api.GetStatusResponse
     load: api.GetLoadResponse
     accuracy: api.Accuracy
+    alerts: Sequence[api.Alert] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +144,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
             help=f"{measure.about} (default {default})".replace("%", "%%"),
         )
     parser.add_argument("--degraded-ok", action="store_true", help="what the server calls degraded is no warning")
+    parser.add_argument("--alerts-ok", action="store_true", help="alerts that the server has raised are no finding")
 
 
 def _run(work: Work) -> int:
@@ -151,14 +153,25 @@ def _run(work: Work) -> int:
             status=work.ask("GetStatus", api.GetStatusRequest()),
             load=work.ask("GetLoad", api.GetLoadRequest()),
             accuracy=work.ask("GetAccuracy", api.GetAccuracyRequest()).overall,
+            alerts=_raised(work),
         )
     except SchedulerError as error:
         findings = [Finding(level=level_of(error), said=complaint(error, work.place))]
     else:
-        findings = list(judged(answers, vars(work.given), degraded_ok=work.given.degraded_ok))
+        given = work.given
+        findings = list(judged(answers, vars(given), degraded_ok=given.degraded_ok, alerts_ok=given.alerts_ok))
     level = max((each.level for each in findings), key=WORST.index)
     _tell(work, level, findings)
     return int(level)
+
+
+def _raised(work: Work) -> Sequence[api.Alert]:
+    """Alerts that are raised; none from a server that has no such thing yet."""
+    request = api.ListAlertsRequest(states=[api.ALERT_STATE_RAISED], min_severity=api.SEVERITY_WARNING)
+    try:
+        return [alert for page in work.connection.pages("ListAlerts", request) for alert in page.alerts]
+    except NotSupported:
+        return ()
 
 
 def level_of(error: SchedulerError) -> Level:
@@ -168,7 +181,7 @@ def level_of(error: SchedulerError) -> Level:
     return Level.CRITICAL if isinstance(error, (ServerUnavailable, DeadlineExceeded, ServerFault)) else Level.UNKNOWN
 
 
-def judged(answers: Answers, given: Any, *, degraded_ok: bool) -> Iterator[Finding]:
+def judged(answers: Answers, given: Any, *, degraded_ok: bool, alerts_ok: bool = False) -> Iterator[Finding]:
     """Everything looked at."""
     status = answers.status
     serving = status.serving == api.SERVING_STATE_SERVING
@@ -180,8 +193,16 @@ def judged(answers: Answers, given: Any, *, degraded_ok: bool) -> Iterator[Findi
         if store.state == api.STORE_STATE_UNAVAILABLE:
             yield Finding(level=Level.CRITICAL, said=f"store {store.name} unavailable: {store.last_error}")
     for part in status.degraded:
-        if not degraded_ok:
+        if not degraded_ok and not part.name.startswith("alert."):  # told below, with their own severity
             yield Finding(level=Level.WARNING, said=f"{part.name}: {part.detail}")
+    by_rule: dict[str, list[api.Alert]] = {}
+    for alert in () if alerts_ok else answers.alerts:
+        by_rule.setdefault(alert.rule, []).append(alert)
+    for rule, alerts in by_rule.items():
+        critical = any(alert.severity == api.SEVERITY_CRITICAL for alert in alerts)
+        more = f" (and {len(alerts) - 1:,} more)" if len(alerts) > 1 else ""
+        level = Level.CRITICAL if critical else Level.WARNING
+        yield Finding(level=level, said=f"{rule}: {alerts[0].detail}{more}")
     if status.breaker.state == api.BREAKER_STATE_OPEN:
         yield Finding(level=Level.WARNING, said="breaker open")
     for measure in MEASURES:

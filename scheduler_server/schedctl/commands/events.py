@@ -1,6 +1,7 @@
 """`schedctl events`: what happened lately; with -f what happens, over restarts of the server and lost connections."""
 
 import argparse
+import re
 import time
 from collections.abc import Callable
 
@@ -15,7 +16,6 @@ from scheduler_server.schedctl.work import Command, Work
 
 SEVERITIES = {api.SEVERITY_WARNING: "warn", api.SEVERITY_CRITICAL: "bad"}
 
-_KIND = 26  # columns of the longest kind that is told often
 _LAST = 20
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 
@@ -143,14 +143,16 @@ def show(paper: Paper, message: api.WatchEventsResponse, *, json: bool) -> None:
 
 
 def line(event: api.Event) -> list[Segment]:
-    """One event as one line."""
+    """One event as one line. Its kind comes last, and only where the words before do not say it: they matter more."""
     style = SEVERITIES.get(event.severity, "")
     kind = figures.word(api.EventKind, event.kind)
+    detail = event.detail or kind
+    said = set(re.findall("[a-z]+", detail.lower()))
     return [
         (figures.time_of_day(event.at), "dim"),
         (f"  {figures.word(api.Severity, event.severity):8}  ", style),
-        (f"{kind:{_KIND}}  ", style),
-        (event.detail, ""),
+        (detail, style),
+        *([] if said.issuperset(kind.split()) else [(f"  ({kind})", "dim")]),
     ]
 
 

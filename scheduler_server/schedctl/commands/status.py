@@ -35,6 +35,7 @@ def show(paper: Paper, status: api.GetStatusResponse, server: str) -> None:
             ("slots", f"{counted(status.leases, 'lease')} held, {counted(status.waiting_tasks, 'task')} waiting"),
             ("decisions", decisions(status)),
             ("streams", streams(status.streams)),
+            ("alerts", alerts(status)),
         ]
     )
     if status.HasField("loss_grace_left"):
@@ -122,6 +123,13 @@ def streams(counts: api.StreamCounts) -> str:
     """Open streams."""
     watches = counts.task_watches + counts.event_watches + counts.drain_watches
     return f"{counted(counts.workers, 'worker')}, {watches:,} watching"
+
+
+def alerts(status: api.GetStatusResponse) -> Segment:
+    """How many are raised; which, `schedctl alerts` says."""
+    if not status.raised_alerts:
+        return "none raised", "good"
+    return f"{counted(status.raised_alerts, 'alert')} raised (schedctl alerts)", "warn"
 
 
 def _store_state(store: api.StoreStatus) -> Segment:

@@ -3,9 +3,10 @@
 import argparse
 
 from scheduler_api.v1 import admin_service_pb2 as api
-from scheduler_server.client import TaskStatus, TaskUnknown
+from scheduler_api.v1 import task_pb2
+from scheduler_server.client import SchedulerError, TaskStatus, TaskUnknown
 from scheduler_server.client.watching import TaskName
-from scheduler_server.schedctl import figures, options, tasks
+from scheduler_server.schedctl import decided, figures, options, tasks
 from scheduler_server.schedctl.fault import Asked, Failed
 from scheduler_server.schedctl.figures import seconds_of
 from scheduler_server.schedctl.fleet import task_name
@@ -33,24 +34,46 @@ def _run(work: Work) -> int:
         raise Asked("task: --resume goes with -f")
     found = [_one(work, task_id) for task_id in given.task_id]
     if work.json:
-        plain = [as_json(status.message) for status in found]
+        plain = [as_json(each if isinstance(each, api.DecisionRecord) else each.message) for each in found]
         work.paper.json(plain[0] if len(plain) == 1 else plain)
         return 0
     now = seconds_of(work.ask("GetStatus", api.GetStatusRequest()).now)
-    for number, status in enumerate(found):
+    for number, each in enumerate(found):
         if number:
             work.paper.line()
-        work.paper.facts(tasks.facts(status.message, now))
+        if isinstance(each, api.DecisionRecord):
+            work.paper.facts(decided.facts(each))
+            work.paper.line(("from the decision log: the server itself has forgotten it", "dim"))
+            continue
+        record = _decision(work, each.task_id, each.attempt) if each.message.HasField("decision") else None
+        more = decided.came_of_it(record) if record is not None else []
+        work.paper.facts([*tasks.facts(each.message, now), *more])
     return 0
 
 
-def _one(work: Work, task_id: str) -> TaskStatus:
+def _decision(work: Work, task_id: str, attempt: int) -> api.DecisionRecord | None:
+    """The last decision about a task; None where none is known, or a server cannot tell."""
+    key = task_pb2.TaskKey(task_id=task_id, tenant=work.given.tenant or "", attempt=attempt)
+    try:
+        found: api.DecisionRecord = work.ask("GetDecision", api.GetDecisionRequest(task=key)).record
+    except SchedulerError as error:
+        if error.code.name in {"NOT_FOUND", "UNIMPLEMENTED", "UNAVAILABLE"}:
+            return None
+        raise
+    return found
+
+
+def _one(work: Work, task_id: str) -> TaskStatus | api.DecisionRecord:
+    """A task as it is; one that the server has forgotten, as its decision log has it."""
     given = work.given
     try:
         return work.connection.client.get_task(
             task_id, tenant=given.tenant or "", attempt=given.attempt, timeout=work.place.timeout_s
         )
     except TaskUnknown as unknown:
+        record = _decision(work, task_id, given.attempt)
+        if record is not None:
+            return record
         tenant = "" if given.tenant else "; --tenant names its tenant, if it has one"
         raise Failed(f"{unknown.message}{tenant}") from None
 

@@ -59,6 +59,7 @@ class Seen:
     load: api.GetLoadResponse = field(default_factory=api.GetLoadResponse)
     accuracy: api.GetAccuracyResponse = field(default_factory=api.GetAccuracyResponse)
     workers: api.ListWorkersResponse = field(default_factory=api.ListWorkersResponse)
+    waiting: api.ListWaitingResponse = field(default_factory=api.ListWaitingResponse)
     worker: api.Worker | None = None
     missing: str = ""
     rates: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -133,7 +134,7 @@ class Feed:
         load = ask("GetLoad", api.GetLoadRequest())
         by_type = wish.view is View.ACCURACY
         accuracy = ask("GetAccuracy", api.GetAccuracyRequest(by_task_type=by_type, page_size=_TYPES))
-        workers, worker, missing = before.workers, None, ""
+        workers, waiting, worker, missing = before.workers, before.waiting, None, ""
         if wish.worker_id is not None:
             try:
                 worker = ask("GetWorker", api.GetWorkerRequest(worker_id=wish.worker_id)).worker
@@ -144,6 +145,8 @@ class Feed:
         elif wish.view is View.WORKERS:
             request = api.ListWorkersRequest(id_contains=wish.filter, order_by=wish.order_by, page_size=wish.rows)
             workers = ask("ListWorkers", request)
+        elif wish.view is View.QUEUE:
+            waiting = ask("ListWaiting", api.ListWaitingRequest(page_size=wish.rows))
         now = time.monotonic()
         return Seen(
             wish=wish,
@@ -152,6 +155,7 @@ class Feed:
             load=load,
             accuracy=accuracy,
             workers=workers,
+            waiting=waiting,
             worker=worker,
             missing=missing,
             rates=rates(before, status, now),

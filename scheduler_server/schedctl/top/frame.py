@@ -28,7 +28,7 @@ def frame(state: State, seen: Seen, *, wide: int, high: int, now: float, server:
     """The screen. `now`: monotonic seconds. Fits `state` to what there is to show."""
     head = _head(seen, now, server)
     if high >= _LOWEST:
-        head += [*_summary(seen), [], _tabs(state)]
+        head += [*_summary(seen, min(_BAR, wide // 8)), [], _tabs(state)]
     foot = [_foot(state)]
     room = max(1, high - len(head) - len(foot))
     if state.helping:
@@ -52,6 +52,8 @@ def _head(seen: Seen, now: float, server: str) -> list[Line]:
     if seen.at is not None:
         line.append((f"  {told.version}  up {figures.span_in(told, 'uptime')}  {figures.time_of_day(told.now)}Z  ", ""))
         line.append((figures.word(api.ServingState, told.serving), status.SERVING.get(told.serving, "bad")))
+        if told.raised_alerts:
+            line.append((f"  {figures.counted(told.raised_alerts, 'alert')}", "bad"))
         for part in told.degraded:
             line.append((f"  {part.name} degraded", "warn"))
     if not seen.trouble:
@@ -60,11 +62,11 @@ def _head(seen: Seen, now: float, server: str) -> list[Line]:
     return [line, [(age + seen.trouble, "bad")]]
 
 
-def _summary(seen: Seen) -> list[Line]:
+def _summary(seen: Seen, bar: int) -> list[Line]:
     load, accuracy = seen.load, seen.accuracy.overall
     return [
         [_label("workers"), status.workers(seen.status.workers)],
-        [_label("slots"), *_bar(load), (_slots(load), "")],
+        [_label("slots"), *_bar(load, bar), (_slots(load), "")],
         [_label("queue"), *_queue(load)],
         [_label("decisions"), (_pace(seen), ""), ("; breaker ", ""), status.breaker(seen.status)],
         [_label("accuracy"), (_accuracy(accuracy), "")],
@@ -86,11 +88,11 @@ def _label(name: str) -> Segment:
     return f"{name:{_LABEL}}", "dim"
 
 
-def _bar(load: api.GetLoadResponse) -> list[Segment]:
+def _bar(load: api.GetLoadResponse, wide: int) -> list[Segment]:
     used = load.utilization if load.HasField("utilization") else 0.0
-    full = min(_BAR, round(used * _BAR))
+    full = min(wide, round(used * wide))
     style = "bad" if used >= 1 else "warn" if used >= 0.9 else "good"  # noqa: PLR2004 -- nearly full
-    return [("#" * full, style), ("." * (_BAR - full), "dim")]
+    return [("#" * full, style), ("." * (wide - full), "dim")]
 
 
 def _queue(load: api.GetLoadResponse) -> list[Segment]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from scheduler_api.v1 import admin_service_pb2 as api
 from scheduler_api.v1 import decision_pb2, task_pb2
-from scheduler_server.schedctl import figures, fleet, text
+from scheduler_server.schedctl import figures, fleet, text, waiting
 from scheduler_server.schedctl.commands import events, predictions, queue, worker
 from scheduler_server.schedctl.figures import counted
 from scheduler_server.schedctl.table import Column, Line, Segment, lay_out
@@ -24,7 +24,7 @@ def body(state: State, seen: Seen, *, wide: int, room: int) -> list[Line]:
         case View.WORKERS:
             return _workers(state, seen, wide, room)
         case View.QUEUE:
-            return _facts(queue.facts(seen.load, seen.status.policy, seen.accuracy.overall), wide)
+            return _queue(state, seen, wide, room)
         case View.DECISIONS:
             return _decisions(seen, wide)
         case View.ACCURACY:
@@ -100,6 +100,19 @@ def _facts(pairs: Sequence[tuple[str, str | Segment]], wide: int) -> list[Line]:
         for number, part in enumerate(text.wrapped(text.shown(said), max(10, wide - _LABEL))):
             lines.append([(f"{'' if number else name:{_LABEL}}", "dim"), (part, style)])
     return lines
+
+
+def _queue(state: State, seen: Seen, wide: int, room: int) -> list[Line]:
+    """The tasks that wait, in their order; the header has said the rest of it."""
+    facts = queue.facts(seen.load, seen.status.policy, seen.accuracy.overall)
+    tasks = seen.waiting.tasks
+    if seen.wish.view is not View.QUEUE or not tasks:
+        state.fit(0, 1)
+        return _facts(facts, wide)
+    lines = [*_facts(facts[-2:], wide), []]
+    state.fit(min(seen.waiting.total_size, MOST), room - len(lines) - 1)
+    listed = _chosen_from(waiting.columns(), tasks, state, wide)
+    return [*lines, *listed] if len(listed) > 1 else [*lines, *listed, [("asking ...", "dim")]]
 
 
 def _decisions(seen: Seen, wide: int) -> list[Line]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_api.v1 import admin_service_pb2 as api
-from scheduler_api.v1 import decision_pb2
+from scheduler_api.v1 import decision_pb2, task_pb2
 from scheduler_server.schedctl import text
 from scheduler_server.schedctl.top.feed import Seen, Wish, rates
 from scheduler_server.schedctl.top.frame import frame
@@ -149,7 +149,7 @@ def test_a_frame_has_the_size_of_its_terminal_and_only_letters_that_print(wide: 
 
 def test_the_header_tells_fleet_slots_queue_and_pace() -> None:
     shown = "\n".join(lines(State(), seen()))
-    for said in ("here:1", "3: 3 healthy", "##########.......... 6 of 12 taken (50%)", "2 tasks", "w2"):
+    for said in ("here:1", "3: 3 healthy", "#####..... 6 of 12 taken (50%)", "2 tasks", "w2"):
         assert said in shown
 
 
@@ -192,3 +192,32 @@ def test_rates_are_differences_within_one_run_of_the_server() -> None:
     assert rates(before, told("a", 120), 12.0) == {(1, 1): 10.0}
     assert rates(before, told("b", 5), 12.0) == {}
     assert rates(Seen(), told("a", 5), 12.0) == {}
+
+
+# ---------------------------------------------------------------------- queue
+
+
+def waiting(count: int) -> api.ListWaitingResponse:
+    tasks = [api.WaitingTask(task=task_pb2.TaskKey(task_id=f"t{number}-{NASTY}")) for number in range(count)]
+    return api.ListWaitingResponse(tasks=tasks, total_size=count)
+
+
+def test_the_queue_lists_what_waits_in_its_order_and_scrolls() -> None:
+    state = State(view=View.QUEUE)
+    told = seen(wish=Wish(view=View.QUEUE), waiting=waiting(100))
+    shown = lines(state, told)
+    listed = [line for line in shown if "  0 " in line or "> " in line]
+    assert any("AHEAD" in line for line in shown)
+    assert any("t0" in line for line in listed)
+    assert all(text.width(line) <= 80 for line in shown)
+    assert len(shown) == 24
+    state.press("end")
+    shown = lines(state, told)
+    assert "t99" in next(line for line in shown if line.startswith(">"))
+
+
+def test_a_queue_with_nothing_in_it_is_told_in_words() -> None:
+    told = seen(wish=Wish(view=View.QUEUE))
+    shown = "\n".join(lines(State(view=View.QUEUE), told))
+    assert "expected starts" in shown
+    assert "AHEAD" not in shown
