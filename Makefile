@@ -129,6 +129,14 @@ readme: venv ## write the table of settings into README.md
 metrics: venv ## write the table of instruments into docs/metrics.md
 	@$(BIN)/python .ci/tables.py metrics
 
+.PHONY: alerts
+alerts: venv ## write the table of alerts into docs/alerts.md
+	@$(BIN)/python .ci/tables.py alerts
+
+.PHONY: live
+live: venv ## write the table of live settings into docs/configuration.md
+	@$(BIN)/python .ci/tables.py live
+
 proto: $(PROTO_VENV)/.ready ## write generated/scheduler_api from proto/
 	@PROTO_VENV=$(PROTO_VENV) .ci/proto.sh generated
 
@@ -178,9 +186,10 @@ check: $(VENV)/.dev ## all that CI runs: every check, then the tests
 
 # ---------------------------------------------------------------------------------------------- tests
 
-.PHONY: test test-fast kills faults bench
-test: $(VENV)/.dev ## unit, scenarios, contract, integration (PYTEST_ARGS="-k name")
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+.PHONY: test test-fast kills faults pictures bench
+# Side by side, on at most four cores: each test has servers, ports and folders of its own.
+test: $(VENV)/.dev ## unit, scenarios, contract, integration (PYTEST_ARGS="-k name", one after the other)
+	@$(BIN)/python -m pytest $(if $(PYTEST_ARGS),$(PYTEST_ARGS),-n auto --maxprocesses 4)
 
 test-fast: $(VENV)/.dev ## without integration and slow tests, on every core, stops at the first failure
 	@$(BIN)/python -m pytest -q -x -n auto -m 'not slow' $(wildcard tests/unit tests/scenarios tests/contract) $(PYTEST_ARGS)
@@ -190,6 +199,9 @@ kills: $(VENV)/.dev ## 20 kills -9 of a server under load: is what was promised 
 
 faults: $(VENV)/.dev ## 175 faults of workers, servers and Redis under load: is every promise kept? (SEED=n, FAULTS=n)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+pictures: $(VENV)/.dev ## schedctl as it looks: build/pictures, and those of the README into docs/pictures (ARGS="--only readme")
+	@$(BIN)/python -m tests.pictures $(ARGS)
 
 bench: $(VENV)/.dev ## measure (BENCH=name; without it, the list)
 	@$(BIN)/python -m tests.performance $(BENCH)

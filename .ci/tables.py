@@ -1,6 +1,6 @@
 """Writes the tables that stand in documents as the code has them; with --check, says which are not current.
 
-tables.py readme metrics [--check]
+tables.py readme metrics alerts live [--check]
 """
 
 import sys
@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from scheduler_server.alerts.manual import render_markdown as render_alerts
 from scheduler_server.config import render_markdown_table
+from scheduler_server.rpc.live_settings import markdown as render_live
 from scheduler_server.settings import Settings
 from scheduler_server.telemetry.manual import render_markdown
 
@@ -34,6 +36,8 @@ class Table(NamedTuple):
 _TABLES = {
     "readme": Table("settings", "README.md", "readme", lambda: render_markdown_table(Settings)),
     "metrics": Table("instruments", "docs/metrics.md", "metrics", render_markdown),
+    "live": Table("live settings", "docs/configuration.md", "live", render_live),
+    "alerts": Table("rules", "docs/alerts.md", "alerts", render_alerts),
 }
 
 

@@ -6,8 +6,11 @@ The map of the house. Each folder answers one question; its `__init__.py` is the
     config        settings by flags, environment, file and default, every fault at once
     rpc/          the wire: the only server code that knows grpc and protobuf
     dispatch/     tasks in and out by streams: Redis consumer, hand-over, dead letters
+    history/      what happened? from decisions and their outcomes to the log, and back
     storage/      what survives: the journal, snapshots, the state folder
     telemetry/    what is measured and logged
+    access/       who may do what?
+    alerts/       is the fleet all right?
     simulation/   what would have happened? histories, and predictors replayed over them
     assignment/   the decision: START READING HERE
     registry/     who can work?
@@ -17,6 +20,7 @@ The map of the house. Each folder answers one question; its `__init__.py` is the
     model/        what are the things?
     worker/       the SDK of workers
     client/       the SDK of queue services
+    credentials   how does a client prove who it is? for both SDKs and schedctl
     schedctl/     what does an operator type?
     demo/         real workers, a real queue, in one command
 """

@@ -1,4 +1,4 @@
-"""The command line: `scheduler-server serve | demo | enqueue | backtest | health | settings | version`."""
+"""The command line: `scheduler-server serve | demo | enqueue | backtest | health | token | settings | version`."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ commands:
   enqueue    put tasks into the Redis stream that servers take them from
   backtest   replay a history of tasks through the predictors: how well would each have done?
   health     ask a running server whether it serves; exit code 0 if so (for probes)
+  token      make a bearer token, and its line for the access file
   settings   the table of all settings, in Markdown
   version    what is installed
 """
@@ -49,6 +50,12 @@ def _health(argv: Sequence[str]) -> int:
     return health(argv)
 
 
+def _token(argv: Sequence[str]) -> int:
+    from scheduler_server.cli.token import main as token
+
+    return token(argv)
+
+
 def _settings(_argv: Sequence[str]) -> int:
     from scheduler_server.config import render_markdown_table
     from scheduler_server.settings import Settings
@@ -71,6 +78,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "enqueue": _enqueue,
     "backtest": _backtest,
     "health": _health,
+    "token": _token,
     "settings": _settings,
     "version": _version,
 }

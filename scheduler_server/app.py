@@ -7,40 +7,56 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from scheduler_server.alerts.board import ALERT, Board
+from scheduler_server.alerts.readings import Readings, Watched
 from scheduler_server.assignment.core import Scheduler
+from scheduler_server.assignment.effects import Stands
 from scheduler_server.assignment.events import Shutdown
 from scheduler_server.assignment.ledger import TaskRecord
-from scheduler_server.assignment.queue_settings import OBJECTIVES
-from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.standing import order_to_bytes, restore_order
 from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
 from scheduler_server.assignment.waiting import Waiter
+from scheduler_server.config.loader import given_by
+from scheduler_server.config.origin import Origin, Source
 from scheduler_server.dispatch import outbox
 from scheduler_server.dispatch.consumer import consumer_name
 from scheduler_server.dispatch.dispatcher import Dispatcher
 from scheduler_server.dispatch.outbox import Settled, settled_of
+from scheduler_server.history.history import History
+from scheduler_server.history.learned import PART as LEARNED
+from scheduler_server.history.learned import Learned
 from scheduler_server.model.clock import Now
+from scheduler_server.model.standing import StandingOrder
 from scheduler_server.predictor.strategies import PREDICTORS
+from scheduler_server.rpc import overriding
+from scheduler_server.rpc.access import Access, AccessError
 from scheduler_server.rpc.admin import AdminCalls
+from scheduler_server.rpc.applying import Applying
+from scheduler_server.rpc.audit import Audit
+from scheduler_server.rpc.audited import Sight
 from scheduler_server.rpc.collector import nothing_goes
-from scheduler_server.rpc.entry import Entries
+from scheduler_server.rpc.config_calls import ConfigCalls
+from scheduler_server.rpc.configuring import Configuring, Kept, open_config
 from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
+from scheduler_server.rpc.log_levels import LogLevelCalls, LogLevels
+from scheduler_server.rpc.lookout import Lookout, store_health
 from scheduler_server.rpc.measured import sources
+from scheduler_server.rpc.outlets import OutletError, Outlets
+from scheduler_server.rpc.override_calls import OverrideCalls
+from scheduler_server.rpc.overriding import Overriding
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.server import ADMIN, SCHEDULE, add_services, make_server
-from scheduler_server.rpc.shell import WAITING, Shell, system_now, waiting_id
+from scheduler_server.rpc.shell import ORDER, WAITING, Shell, system_now, waiting_id
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
-from scheduler_server.scorer import Scorer
-from scheduler_server.scorer.capability import CapabilityScorer
-from scheduler_server.scorer.earliest_finish import EarliestFinishScorer
-from scheduler_server.scorer.specialist import SpecialistScorer
-from scheduler_server.scorer.weighted import WeightedScorer
+from scheduler_server.rpc.watch import severity_name
+from scheduler_server.scorer.strategies import SCORERS
 from scheduler_server.settings import Settings, state_path
 from scheduler_server.storage.entries import Entry, JournalError
 from scheduler_server.storage.journal import Journal
@@ -52,19 +68,9 @@ from scheduler_server.storage.snapshot import SnapshotFile
 from scheduler_server.storage.snapshot_keeper import Memory, Pace, SnapshotKeeper
 from scheduler_server.storage.snapshot_store import SnapshotStore
 from scheduler_server.storage.state_folder import StateFolder
-from scheduler_server.telemetry.exposition import PrometheusText
-from scheduler_server.telemetry.meter import resource
-from scheduler_server.telemetry.scrape import MetricsServer
-from scheduler_server.telemetry.settings import host_and_port
+from scheduler_server.telemetry.calls import Calls
 
 _LOG = logging.getLogger(__name__)
-
-SCORERS: dict[str, Callable[[CoreSettings], Scorer]] = {
-    "weighted": lambda settings: WeightedScorer(settings.scorer),
-    "capability": lambda settings: CapabilityScorer(settings.scorer),
-    "specialist": lambda settings: SpecialistScorer(settings.scorer),
-    "earliest_finish": lambda _settings: EarliestFinishScorer(),
-}
 
 _SNAPSHOT_FORMAT, _SNAPSHOT_VERSION = "scheduler-snapshot", 1
 
@@ -82,11 +88,10 @@ class StartError(Exception):
 def make_core(settings: Settings, now: Now, incarnation: str) -> Scheduler:
     """The core with the strategies that the settings name."""
     core_settings = settings.core()
-    scorer = settings.scorer.strategy or OBJECTIVES[settings.assignment.objective][2]
     return Scheduler(
         core_settings,
         PREDICTORS[settings.predictor.strategy](core_settings.predictor),
-        SCORERS[scorer](core_settings),
+        SCORERS[core_settings.scorer_name](core_settings.scorer),
         time.perf_counter,
         incarnation,
         now,
@@ -97,23 +102,38 @@ class App:
     """A whole server: `start`, then `stop`. One per event loop."""
 
     def __init__(
-        self, settings: Settings, *, now: Callable[[], Now] = system_now, core: Scheduler | None = None
+        self,
+        settings: Settings,
+        *,
+        now: Callable[[], Now] = system_now,
+        core: Scheduler | None = None,
+        config: Kept | None = None,
     ) -> None:
-        self.settings = settings
+        self._config = config or _opened(settings, now().wall)
+        self.settings = settings = self._config.live.running
         self._now = now
         # 32 bits of randomness: ids of two runs of one server must differ, and they are read by people.
         self.core = core or make_core(settings, now(), secrets.token_hex(4))
+        self.core.placement.policy_revision = max(1, self._config.live.revision)
+        self.levels = LogLevels(settings.log.level)
         self.address = ""
         self.metrics_url = ""
         self.stores = Stores()
+        self.counted = Calls()
         self._server: grpc.aio.Server | None = None
         self._health = Health()
         self._folder: StateFolder | None = None
         self._writer: JournalWriter | None = None
         self._snapshots: SnapshotKeeper | None = None
-        self._metrics: MetricsServer | None = None
+        self.outlets = Outlets(settings.metrics, settings.traces, self.core.incarnation, now)
         self._settled: list[Settled] = []  # what Redis had not heard of when the last run ended
         self._unlearned = self._predictor_records(_RECORDS_OF_NOTHING)
+        self.alerts = Board(settings.alerts.rules(), self.core.incarnation, settings.alerts.clear_after_s)
+        self.lookout: Lookout | None = None
+        self.learned = Learned(self.core.incarnation, now().wall, self.core.predictor.name)
+        self.access = Access()
+        self.configuring: Configuring
+        self.overriding: Overriding
         self.shell: Shell
         self.calls: ScheduleCalls
         self.streams: WorkerStreams
@@ -128,6 +148,7 @@ class App:
         except RuntimeError as error:  # "~" of somebody without a home
             raise StartError(f"storage.state_folder: {self.settings.storage.state_folder!r}: {error}") from None
         try:
+            self.access = self._access()
             if path is not None:
                 self._folder = StateFolder.open(path)
             self._snapshots = self._snapshot_keeper(path)
@@ -138,18 +159,26 @@ class App:
                     self._warm()
             journal = self._open_journal(path)
             self.shell = Shell(self.core, journal, self._now)
-            self.calls = ScheduleCalls(self.shell)
-            self.streams = WorkerStreams(self.shell)
+            self.outlets.begin()
+            self.calls = self.outlets.calls(self.shell)
+            self.streams = self.outlets.streams(self.shell)
             self.stores.tasks = self._dispatcher(path)
-            self.admin = AdminCalls(self.shell, self.calls, self.streams, self.stores, self.settings)
-            await self._open_metrics()
-            server = make_server(self.settings.server)
-            add_services(server, self.calls, self.streams, self.admin, self._health)
-            self.address = self._bind(server)
-            self._server = server
-            for service in ("", SCHEDULE, ADMIN):  # "" would be SERVING by default
-                await self._health.set(service, NOT_SERVING)
-            await server.start()
+            self.stores.history = self._history(path)
+            self.lookout = self._lookout()
+            self.configuring = self._configuring(self.lookout)
+            self.overriding = self._overriding(path)
+            await self.configuring.begin()
+            self.admin = self._admin()
+            self.access.attach(self.shell, self.calls, self.streams)
+            self.admin.access = self.access
+            await self.outlets.open(
+                sources(self.shell, self.calls, self.streams, self.admin, self.stores, self.counted)
+            )
+            self.metrics_url = self.outlets.url
+            await self._listen()
+        except (OutletError, AccessError) as error:
+            await self._close_stores()
+            raise StartError(str(error)) from None
         except BaseException:
             await self._close_stores()
             raise
@@ -160,7 +189,34 @@ class App:
             self._snapshots.start()
         if self.stores.tasks is not None:
             self.stores.tasks.start()
+        self.stores.history.start()
+        if self._begins_cold():
+            self.stores.history.learn_at_start()
+        self.lookout.start()
         _LOG.info("serving on %s as incarnation %s", self.address, self.core.incarnation)
+
+    async def _listen(self) -> None:
+        server = make_server(self.settings.server)
+        guard, audit = self.access.guard, self._audit()
+        if guard is not None:
+            guard.on_refused.append(audit.refused)
+        add_services(server, self.calls, self.streams, self.admin, self._health, self.counted, guard, audit)
+        self.address = self._bind(server)
+        self._server = server
+        for service in ("", SCHEDULE, ADMIN):  # "" would be SERVING by default
+            await self._health.set(service, NOT_SERVING)
+        await server.start()
+
+    def _audit(self) -> Audit:
+        history = self.stores.history
+        writer = None if history is None else history.writer
+        sight = Sight(self.core, self.stores, self.admin.config)
+        return Audit(sight, self._now, None if writer is None else writer.put)
+
+    def _access(self) -> Access:
+        settings = self.settings
+        clocks = {"wall": lambda: self._now().wall, "monotonic": lambda: self._now().monotonic}
+        return Access(settings.access, settings.tls, settings.limits, **clocks)
 
     def _bind(self, server: "grpc.aio.Server") -> str:
         listen = self.settings.server.listen
@@ -168,29 +224,54 @@ class App:
         if not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 -- the highest port there is
             raise StartError(f"server.listen: {listen!r} is not host:port with a port of 0 to 65535")
         try:
-            bound = server.add_insecure_port(listen)
+            bound = self.access.bind(server, listen, allow_plaintext=self.settings.server.allow_plaintext)
+        except AccessError as error:
+            raise StartError(str(error)) from None
         except RuntimeError:
             bound = 0
         if not bound:
             raise StartError(f"server.listen: cannot listen on {listen}: the port is taken, or the address is not ours")
         return f"{host}:{bound}"
 
-    async def _open_metrics(self) -> None:
-        listen = self.settings.metrics.listen
-        if not listen:
-            return
-        measured = sources(self.shell, self.calls, self.streams, self.admin, self.stores)
-        about = resource(version=self.admin.version, incarnation=self.core.incarnation)
-        self._metrics = MetricsServer(PrometheusText(measured, about).text)
-        try:
-            await self._metrics.open(*host_and_port(listen))
-        except ValueError as error:
-            raise StartError(f"metrics.listen: {error}") from None
-        except OSError:
-            why = "the port is taken, or the address is not ours"
-            raise StartError(f"metrics.listen: cannot listen on {listen}: {why}") from None
-        self.metrics_url = self._metrics.url
-        _LOG.info("metrics on %s", self.metrics_url)
+    def _lookout(self) -> Lookout:
+        watched = Watched(core=self.core, stores=lambda: store_health(self.stores))
+        settings = self.settings.alerts
+        readings = Readings(watched, self.alerts, settings.window_s, self._now())
+        return Lookout(self.shell, self.alerts, readings, settings.interval_s)
+
+    def _admin(self) -> AdminCalls:
+        config, levels = ConfigCalls(self.configuring, self.shell), LogLevelCalls(self.levels, self.shell)
+        common = self.shell, self.calls, self.streams, self.stores
+        overrides = OverrideCalls(self.overriding, self.shell, lambda: self.admin.refuse_when_draining())  # noqa: PLW0108 -- made below
+        return AdminCalls(*common, self.settings, self.alerts, config, (levels, overrides))
+
+    def _overriding(self, path: Path | None) -> Overriding:
+        """Those of the last run apply again, over the leases and the waiting tasks that it left."""
+        store, notes = overriding.opened(self.core, path, self._now())
+        for note in notes:
+            self.stores.warn(note)
+        return Overriding(self.shell, self.configuring, store)
+
+    def _configuring(self, lookout: Lookout) -> Configuring:
+        told = Applying(self.stores, self.alerts, lookout, self.outlets, self.levels, self._settle)
+        return Configuring(self._config, self.shell, told)
+
+    def _settle(self, settings: Settings) -> None:
+        """Settings have changed, and the core goes by them."""
+        if settings.predictor.strategy != self.settings.predictor.strategy:
+            self.learned.switch(settings.predictor.strategy, self.core.predictors.since, self._now().wall)
+        self.settings = settings
+
+    def _history(self, path: Path | None) -> History:
+        chance = random.Random()  # noqa: S311 -- spreads retries
+        settings = self.settings.history
+        return History(self.shell, settings, path, learned=self.learned, severity=severity_name, random=chance)
+
+    def _begins_cold(self) -> bool:
+        """Was there nothing to take over? A store that could not be read may have something."""
+        kept = self._snapshots
+        nothing = kept is None or (kept.last_success_at is not None and kept.restored_at is None)
+        return nothing and self._predictor_records(self._unlearned + 1) <= self._unlearned
 
     def _persisted(self, sequence: int) -> None:
         self.shell.persisted(sequence)  # there is one before the first put
@@ -226,11 +307,12 @@ class App:
         for entry in doubled:
             writer.delete(entry.kind, entry.id)
         if restored:
-            waiting = len(self.core.queue.waiting)
+            waiting, orders = len(self.core.queue.waiting), len(self.core.standing.orders)
             _LOG.info(
-                "taken from the journal: %d leases, which wait for their workers, and %d waiting tasks",
-                len(restored) - waiting,
+                "taken from the journal: %d leases, which wait for their workers, %d waiting tasks, and %d orders",
+                len(restored) - waiting - orders,
                 waiting,
+                orders,
             )
         return writer
 
@@ -242,7 +324,8 @@ class App:
         """
         now = self._now()
         for restore, entries in (
-            (restore_lease, [entry for entry in restored if entry.kind not in {WAITING, outbox.KIND}]),
+            (restore_order, [entry for entry in restored if entry.kind == ORDER]),
+            (restore_lease, [entry for entry in restored if entry.kind not in {WAITING, ORDER, outbox.KIND}]),
             (restore_waiting, [entry for entry in restored if entry.kind == WAITING]),
             (self._restore_settled, [entry for entry in restored if entry.kind == outbox.KIND]),
         ):
@@ -263,7 +346,7 @@ class App:
             return None
         name = consumer_name(settings.consumer, path)
         chance = random.Random()  # noqa: S311 -- spreads retries
-        return Dispatcher(self.shell, Entries(), settings, name, restored=self._settled, random=chance)
+        return Dispatcher(self.shell, self.outlets.entries(), settings, name, restored=self._settled, random=chance)
 
     # ------------------------------------------------------------------ what was learned
 
@@ -280,7 +363,9 @@ class App:
         else:
             return None
         memory = Memory(
-            records=lambda: self.core.snapshot(self._now()),
+            records=lambda: chain(
+                self.core.snapshot(self._now()), self.alerts.state(self._now()), self.learned.state(self._now().wall)
+            ),
             restore=self._restore,
             untouched=lambda: self._predictor_records(self._unlearned + 1) <= self._unlearned,
         )
@@ -291,7 +376,24 @@ class App:
         return sum(1 for _ in islice(self.core.predictor.state(), most))
 
     def _restore(self, records: Iterable[dict[str, Any]], late: bool) -> list[str]:
-        return self.core.restore(self._now(), self._still_true(records) if late else records)
+        faults: list[str] = []
+        learned = self._without_alerts(records, faults)
+        faults += self.core.restore(self._now(), self._still_true(learned) if late else learned)
+        return faults
+
+    def _without_alerts(self, records: Iterable[dict[str, Any]], faults: list[str]) -> Iterator[dict[str, Any]]:
+        """What is the core's; alerts are taken back on the way."""
+        for record in records:
+            if record.get("part") not in {ALERT, LEARNED}:
+                yield record
+                continue
+            try:
+                if record["part"] == LEARNED:
+                    self.learned.restore(record)
+                else:
+                    self.alerts.restore(record, self._now())
+            except ValueError as error:
+                faults.append(str(error))
 
     def _still_true(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Without what this run knows better: the breaker, and workers that are here."""
@@ -313,6 +415,8 @@ class App:
         """Go down: NOT_SERVING, no new work, goodbye to workers, calls under way finished, state flushed."""
         grace = self.settings.server.grace_s if grace_s is None else grace_s
         self.calls.drain()
+        if self.lookout is not None:
+            await self.lookout.close()
         for service in ("", SCHEDULE, ADMIN):
             await self._health.set(service, NOT_SERVING)
         self._health.drain()
@@ -329,21 +433,37 @@ class App:
         if self.stores.tasks is not None:
             await self.stores.tasks.close(_LAST_FLUSH_S)
         self.shell.stop()
+        await self.configuring.close(_LAST_FLUSH_S)
+        await self.overriding.close(_LAST_FLUSH_S)
+        self.levels.close()
         await self._close_stores()
         _LOG.info("stopped")
 
     async def _close_stores(self) -> None:
-        if self._metrics is not None:
-            await self._metrics.close()
+        await self.access.close()
+        await self.outlets.close()
         if self._snapshots is not None:
             await self._snapshots.close(_LAST_FLUSH_S)
         if self._writer is not None:
             await self._writer.close(_LAST_FLUSH_S)
+        if self.stores.history is not None:
+            await self.stores.history.close(_LAST_FLUSH_S)
         if self._folder is not None:
             self._folder.close()
 
 
-def _to_bytes(kept: TaskRecord | Waiter | Settled) -> bytes:
+def _opened(settings: Settings, wall: float) -> Kept:
+    """The configuration of a program that has made its settings itself."""
+    try:
+        path = state_path(settings.storage)
+    except RuntimeError:  # told when the folder is opened
+        path = None
+    return open_config(given_by(settings, Origin(Source.FLAG, "the program")), path, wall)
+
+
+def _to_bytes(kept: TaskRecord | Waiter | Settled | Stands) -> bytes:
     if isinstance(kept, Settled):
         return kept.to_bytes()
+    if isinstance(kept, Stands):
+        return order_to_bytes(kept.about, kept.order or StandingOrder(0.0))
     return waiting_to_bytes(kept) if isinstance(kept, Waiter) else lease_to_bytes(kept)

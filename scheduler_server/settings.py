@@ -5,17 +5,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scheduler_server.access.settings import AccessSettings, LimitSettings, TlsSettings
+from scheduler_server.alerts.settings import AlertSettings
 from scheduler_server.assignment.queue_settings import QueueSettings
 from scheduler_server.assignment.settings import AssignmentSettings, CoreSettings
 from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.fallback.settings import FallbackSettings
+from scheduler_server.history.settings import HistorySettings
 from scheduler_server.model.setting import setting
 from scheduler_server.predictor.settings import PredictorSettings
 from scheduler_server.registry.settings import HealthSettings, WorkerSettings
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.scorer.settings import ScorerSettings
 from scheduler_server.storage.redis_url import RedisUrlError, parse
-from scheduler_server.telemetry.settings import MetricsSettings
+from scheduler_server.telemetry.settings import MetricsSettings, TraceSettings
 
 _PREFIX = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 """Of keys in Redis. No braces: those that the keys have decide which node of a cluster keeps them."""
@@ -96,9 +99,13 @@ class Settings:
         choices=("default", "slow"),
     )
     server: ServerSettings = field(default_factory=ServerSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    traces: TraceSettings = field(default_factory=TraceSettings)
     assignment: AssignmentSettings = field(default_factory=AssignmentSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
@@ -107,6 +114,8 @@ class Settings:
     fallback: FallbackSettings = field(default_factory=FallbackSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
     def core(self) -> CoreSettings:
         """The core's part."""

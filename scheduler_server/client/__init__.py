@@ -15,8 +15,8 @@ wrong. What has no method here is reached through the raw stubs `schedule` and `
 which adds deadline, metadata and error types. A service that calls nobody puts its tasks into a Redis stream instead:
 `TaskStream`.
 
-Imports grpc, protobuf, google.rpc, grpc_status, scheduler_api and the standard library, nothing of the
-server: this folder lives in other people's programs.
+Imports grpc, protobuf, google.rpc, grpc_status, scheduler_api, OpenTelemetry's API where it is installed (`tracing`)
+and the standard library, nothing of the server: this folder lives in other people's programs.
 """
 
 from scheduler_server.client.aio import AsyncSchedulerClient
@@ -44,6 +44,7 @@ from scheduler_server.client.errors import (
     NoFreeSlot,
     NotSupported,
     OverLimit,
+    RateLimited,
     SchedulerError,
     ServerFault,
     ServerUnavailable,
@@ -61,6 +62,7 @@ from scheduler_server.client.sync import SchedulerClient
 from scheduler_server.client.task import Task
 from scheduler_server.client.watching import AsyncTaskWatch, TaskChange, TaskWatch
 from scheduler_server.client.wire_errors import error_from_call, error_from_item
+from scheduler_server.credentials import CredentialError, TokenFile, tls
 
 __all__ = [
     "DEADLINES_S",
@@ -73,6 +75,7 @@ __all__ = [
     "AttemptLost",
     "BlockingReason",
     "Cancellation",
+    "CredentialError",
     "DeadlineExceeded",
     "DecisionCause",
     "DecisionSource",
@@ -91,6 +94,7 @@ __all__ = [
     "OutcomeStatus",
     "OverLimit",
     "Placement",
+    "RateLimited",
     "RejectionReason",
     "SchedulerClient",
     "SchedulerError",
@@ -108,8 +112,10 @@ __all__ = [
     "TaskUnknown",
     "TaskWatch",
     "Term",
+    "TokenFile",
     "Waiting",
     "error_from_call",
     "error_from_item",
     "service_config",
+    "tls",
 ]

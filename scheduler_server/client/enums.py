@@ -78,6 +78,7 @@ class BlockingReason(_OpenEnum):
     PAUSED = 4
     OVER_TENANT_SHARE = 5
     NOT_YET_DUE = 6
+    OVERRIDE = 7
 
 
 class DecisionSource(_OpenEnum):

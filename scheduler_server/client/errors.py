@@ -70,6 +70,10 @@ class OverLimit(SchedulerError):
     """Something else is exhausted, such as a message's size. Asking again as it is does not help."""
 
 
+class RateLimited(OverLimit):
+    """More calls or tasks than the server takes of this identity. Ask again after `retry_after`; `patience` does."""
+
+
 class NoCapableWorker(SchedulerError):
     """No known worker could ever take it; `refusal` names what is missing. Change the task or the fleet."""
 
@@ -147,6 +151,7 @@ _TABLE: Final[Mapping[tuple[StatusCode, str], type[SchedulerError]]] = {
     (StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"): NoFreeSlot,
     (StatusCode.RESOURCE_EXHAUSTED, "WAIT_OVER"): NoFreeSlot,
     (StatusCode.RESOURCE_EXHAUSTED, "NOT_YET_DUE"): NoFreeSlot,
+    (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"): RateLimited,
     # Without a reason it comes from gRPC itself or from something between: not about slots.
     (StatusCode.RESOURCE_EXHAUSTED, _ANY): OverLimit,
     (StatusCode.FAILED_PRECONDITION, "NO_CAPABLE_WORKER"): NoCapableWorker,

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from google.protobuf import json_format
 
 from scheduler_server.client.task import Task
+from scheduler_server.client.tracing import carried
 
 DEFAULT_STREAM = "{scheduler-server}:tasks"
 
@@ -72,13 +73,14 @@ class TaskStream:
 
     def add(self, task: Task) -> str:
         """Put one task in; the id of its entry. Raises what the Redis client raises."""
-        return _text(self._redis.xadd(self._stream, self._entry(task)))
+        return _text(self._redis.xadd(self._stream, self._entry(task) | carried()))
 
     def add_many(self, tasks: Iterable[Task]) -> list[str]:
         """Put many in, with one round trip. Where it raises, some may be in: add all of them again."""
         pipeline: Pipeline = self._redis.pipeline(transaction=False)
+        trace = carried()
         for task in tasks:
-            pipeline.xadd(self._stream, self._entry(task))
+            pipeline.xadd(self._stream, self._entry(task) | trace)
         answers: Sequence[Any] = pipeline.execute()
         return [_text(answer) for answer in answers]
 
@@ -103,13 +105,14 @@ class AsyncTaskStream:
 
     async def add(self, task: Task) -> str:
         """Put one task in; the id of its entry."""
-        return _text(await self._redis.xadd(self._stream, self._entry(task)))
+        return _text(await self._redis.xadd(self._stream, self._entry(task) | carried()))
 
     async def add_many(self, tasks: Iterable[Task]) -> list[str]:
         """Put many in, with one round trip. Where it raises, some may be in: add all of them again."""
         pipeline = self._redis.pipeline(transaction=False)
+        trace = carried()
         for task in tasks:
-            pipeline.xadd(self._stream, self._entry(task))
+            pipeline.xadd(self._stream, self._entry(task) | trace)
         return [_text(answer) for answer in await pipeline.execute()]
 
 

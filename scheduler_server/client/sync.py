@@ -16,12 +16,13 @@ from scheduler_server.client.assigning import AnyTask
 from scheduler_server.client.call import Call, deadline_s
 from scheduler_server.client.channel import Metadata, Token, channel_options, metadata_source, open_channel
 from scheduler_server.client.enums import Delivery, OutcomeResult, OutcomeStatus
-from scheduler_server.client.errors import NoFreeSlot, SchedulerError
+from scheduler_server.client.errors import NoFreeSlot, RateLimited, SchedulerError
 from scheduler_server.client.patience import Patience
 from scheduler_server.client.placement import Placement
 from scheduler_server.client.reporting import AnyOutcome, AnyReport
 from scheduler_server.client.spans import Span, as_timedelta
 from scheduler_server.client.status import Cancellation, TaskStatus
+from scheduler_server.client.tracing import CallSpan
 from scheduler_server.client.watching import TaskName, TaskWatch
 from scheduler_server.client.wire_errors import error_from_call
 
@@ -79,7 +80,7 @@ class SchedulerClient:
         while True:
             try:
                 return self._make(call)
-            except NoFreeSlot as refused:
+            except (NoFreeSlot, RateLimited) as refused:
                 pause_s = waiting.pause_s(refused.retry_after, now_s=self._clock())
                 if pause_s is None:
                     raise
@@ -176,8 +177,10 @@ class SchedulerClient:
 
     def _make(self, call: Call[A]) -> A:
         method = getattr(self.schedule, call.method)
-        try:
-            response = method(call.request, timeout=call.deadline_s, metadata=self.metadata())
-        except grpc.RpcError as error:
-            raise error_from_call(error, call.known) from error
-        return call.read(response)
+        with CallSpan(call.method) as span:
+            metadata = (*self.metadata(), *span.metadata)
+            try:
+                response = method(call.request, timeout=call.deadline_s, metadata=metadata)
+            except grpc.RpcError as error:
+                raise error_from_call(error, call.known) from error
+            return call.read(response)

@@ -22,6 +22,7 @@ async def play_against_turns(stage: Stage, turns: RoundRobin) -> None:
     ask = WaitingView(stage.client, scheduled).ask
     await stage.phase(Scene(title="scheduler", tape=scheduled, rates=queue.rates, ask=ask), queue)
     accuracy = await stage.view.accuracy()
+    await stage.view.explained(run for run in scheduled.runs.values() if run.item.kind.requires)
     taking = TakingTurns(turns, in_turn, stage.chunks)
     await stage.phase(Scene(title="round robin", tape=in_turn, rates=taking.rates, ask=None), taking)
     stage.screen.say("\n" + summary(scheduled, in_turn, accuracy) + "\n")

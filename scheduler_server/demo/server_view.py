@@ -1,18 +1,21 @@
 """What the server says of itself, asked four times a second by AdminService: workers, decisions, what it waits for."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from scheduler_api.v1.admin_service_pb2 import (
     Accuracy,
     GetAccuracyRequest,
+    GetDecisionRequest,
     GetStatusRequest,
     GetStatusResponse,
     ListWorkersRequest,
     Worker,
 )
+from scheduler_api.v1.task_pb2 import TaskKey
 from scheduler_server.client import AsyncSchedulerClient, NotSupported, SchedulerError
 from scheduler_server.demo.child import DemoFailed
+from scheduler_server.demo.tape import Run
 
 EVERY_S = 0.25
 CONNECT_S = 30.0  # usually as soon as asked
@@ -47,6 +50,15 @@ class ServerView:
             return (await self._client.call(self._client.admin.GetAccuracy, GetAccuracyRequest())).overall
         except SchedulerError:
             return None
+
+    async def explained(self, runs: Iterable[Run]) -> None:
+        """Give these their decisions as they are recorded, with the whole reasoning where it was asked for."""
+        for run in runs:
+            try:
+                asked = GetDecisionRequest(task=TaskKey(task_id=run.task_id))
+                run.decision = (await self._client.call(self._client.admin.GetDecision, asked)).record.decision
+            except SchedulerError:
+                continue  # what was told when it was made says less, and enough
 
     async def until_connected(self, workers: int) -> bool:
         """Wait until so many workers have a stream; False when this server cannot tell.

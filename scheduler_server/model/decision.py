@@ -80,13 +80,48 @@ class Candidate(NamedTuple):
     duration_ms: float
 
 
+class ChangeKind(IntEnum):
+    """What of a worker, or of the prediction, could have been otherwise."""
+
+    TERM = 1
+    HEALTHY = 2
+    FREE_SLOT = 3
+    ADMITTED = 4
+    PREDICTION = 5
+
+
+class Change(NamedTuple):
+    """One fact that could have been another, all others as they were; and whether the answer had been another then.
+
+    TERM: the term `name` of this worker's score was `actual`; it `wins` from `needed` on, which is the least that does,
+    and None where the term cannot get there. HEALTHY: the worker was degraded, and is taken to be healthy. FREE_SLOT:
+    it had none, only room to stage a task, and is taken to have one slot more. ADMITTED: the worker was no candidate,
+    for `rejection`, and is taken to be one, with this `score`. PREDICTION, of a fallback: `actual` was beyond the limit
+    `needed`, where those are numbers; without that, predictor and scorer had chosen this worker, "" where nobody can
+    tell whom. It `wins` where the fallback chose another.
+    """
+
+    kind: ChangeKind
+    worker_id: str
+    wins: bool
+    name: str = ""
+    actual: float | None = None
+    needed: float | None = None
+    score: float | None = None
+    rejection: Rejection = Rejection.CANDIDATE
+
+
 class Explanation(NamedTuple):
-    """Everything a decision looked at: the best candidates, best first, and the rest counted by reason."""
+    """Everything a decision looked at: the best candidates, best first, and the rest counted by reason.
+
+    `changes` are what would have changed the answer, and what would not although it might seem so.
+    """
 
     candidates: tuple[Candidate, ...]
     candidate_count: int
     rejections: tuple[tuple[Rejection, int], ...]
     margin: float | None
+    changes: tuple[Change, ...] = ()
 
 
 class Decision(NamedTuple):
@@ -115,3 +150,8 @@ class Decision(NamedTuple):
     candidates: int
     degraded: bool
     explanation: Explanation | None = None
+
+
+def without(decision: Decision) -> Decision:
+    """The decision without its explanation, for those who did not ask for it."""
+    return decision if decision.explanation is None else decision._replace(explanation=None)

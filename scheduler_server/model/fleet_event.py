@@ -31,17 +31,29 @@ class FleetEventKind(IntEnum):
     DRIFT_DETECTED = 43
     PREDICTION_UNTRUSTED = 44
     PREDICTION_TRUSTED = 45
+    PREDICTIONS_CHANGED = 46
+    FALLBACK_FORCED = 47
     LEASE_LOST_TRACK = 60
     LEASE_LOST = 61
     TASK_REQUEUED = 62
     TASK_SET_ASIDE = 63
     TASK_DECLINED = 64
+    TASK_REPRIORITIZED = 66
+    QUEUE_PAUSED = 67
+    QUEUE_RESUMED = 68
+    CONFIG_CHANGED = 80
+    OVERRIDE_CREATED = 81
+    OVERRIDE_ENDED = 82
+    LOG_LEVEL_CHANGED = 83
+    ALERT_RAISED = 100
+    ALERT_CLEARED = 101
 
 
 class FleetEvent(NamedTuple):
     """One change: numbered from 1 within a run of the server, at a wall second.
 
-    `subject` names what it is about where that is no worker: a prediction's key, a task type.
+    `subject` names what it is about where that is no worker: a prediction's key, a task type, an alert. `severity` is
+    the contract's number where the kind alone does not tell it; otherwise 0.
     """
 
     sequence: int
@@ -52,3 +64,4 @@ class FleetEvent(NamedTuple):
     before: str = ""
     after: str = ""
     subject: str = ""
+    severity: int = 0

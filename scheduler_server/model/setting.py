@@ -16,7 +16,8 @@ class Setting:
     """What is known about one setting.
 
     `minimum` and `maximum` are inclusive; `above` is exclusive. `choices` closes a set of names. A `secret` is masked
-    wherever the configuration is shown.
+    wherever the configuration is shown. `also` are environment variables of somebody else's convention that are looked
+    at where nothing of ours says anything: the first that is not empty counts.
     """
 
     help: str
@@ -26,6 +27,7 @@ class Setting:
     above: float | None = None
     choices: Sequence[str] = ()
     secret: bool = False
+    also: Sequence[str] = ()
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002 -- reads as argparse does

@@ -3,6 +3,8 @@
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
+from scheduler_server.model.trace import Trace
+
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Numbers: TypeAlias = tuple[tuple[str, float], ...]
 
@@ -48,6 +50,7 @@ class BlockingReason(IntEnum):
     PAUSED = 4
     OVER_TENANT_SHARE = 5
     NOT_YET_DUE = 6
+    OVERRIDE = 7
 
 
 class TaskKey(NamedTuple):
@@ -84,7 +87,8 @@ class Task(NamedTuple):
 
     `required` (capabilities), `excluded` (worker ids), `labels`, `features` (numbers), `attributes` (words) and
     `resources` are sorted and without doubles, so that equal requests compare equal. `not_before` and `start_by` are
-    wall seconds.
+    wall seconds. `trace` is the span that all that becomes of it hangs below, None where it is not traced; it says
+    nothing about the work.
     """
 
     tenant: str
@@ -108,6 +112,7 @@ class Task(NamedTuple):
     caller_choice: str = ""
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     attributes: Pairs = ()
+    trace: Trace | None = None
 
     @property
     def key(self) -> TaskKey:

@@ -32,6 +32,8 @@ from scheduler_server.predictor.drift import Drift, Drifts
 from scheduler_server.predictor.key_table import KeyTable
 from scheduler_server.predictor.kind import START_P90, Kind
 from scheduler_server.predictor.known import ANY_TYPE, DOUBT, LEAST_SPREAD, TYPE, WHO, Key, Known, point_of
+from scheduler_server.predictor.learned import Learned
+from scheduler_server.predictor.reconfigurable import AT_ONCE
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
 
 _BACK_OFF = 0.5
@@ -109,13 +111,22 @@ class AdaptivePredictor:
 
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
-        self._known = KeyTable(settings.max_keys)
+        self.evicted = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._known = KeyTable(self._settings.max_keys)
         self._kinds: dict[str, Kind] = {}
         self._all = Kind(None, 0.0, START_P90)
         self._paths: OrderedDict[Any, _Path] = OrderedDict()  # a cache: what is not in it is found anew
-        self._cold = ColdStart(settings, self.name)
+        self._cold = ColdStart(self._settings, self.name)
         self._drifts = Drifts()
-        self.evicted = 0
+
+    def reconfigure(self, settings: PredictorSettings) -> None:
+        """See Reconfigurable."""
+        self._settings = settings
+        self._known.limit(settings.max_keys)
+        self._cold.reconfigure(settings)
 
     def predict(self, task: Task) -> Prediction:
         """The densest durations of the keys that the task is known by, or an estimate where its type is new."""
@@ -334,10 +345,15 @@ class AdaptivePredictor:
         return found
 
     def _make_room(self) -> None:
-        """Let a key go if there are as many as there may be; with the key of a type goes all else about the type."""
-        gone = self._known.evict()
-        if gone is None:
-            return
+        """Let a key go if there are as many as there may be; a few where fewer are wanted than before."""
+        for _ in range(AT_ONCE):
+            gone = self._known.evict()
+            if gone is None:
+                return
+            self._let_go(gone)
+
+    def _let_go(self, gone: Known) -> None:
+        """With the key of a type goes all else about the type."""
         gone.dead = True
         gone.version += 1
         kind = gone.kind
@@ -347,6 +363,54 @@ class AdaptivePredictor:
             kind.epoch += 1
         kind.version += 1
         self.evicted += 1
+
+    def forget(self, task_type: str) -> int:
+        """See Forgets."""
+        count = len(self._known)
+        if not task_type:
+            self._begin()
+            return count
+        for gone in self._known.drop(task_type):
+            gone.dead = True
+            gone.version += 1
+        kind = self._kinds.pop(task_type, None)
+        if kind is not None:
+            kind.epoch += 1
+            kind.version += 1
+        return count - len(self._known)
+
+    def forget_key(self, key: str) -> int:
+        """See ForgetsKeys. Looks at every key."""
+        found = next((known for known in self._known.snapshot() if known.named() == key), None)
+        if found is None:
+            return 0
+        self._known.drop_key(found.key)
+        self._let_go(found)
+        self.evicted -= 1
+        return 1
+
+    def learned(self) -> Iterator[Learned]:
+        """See Tells. Of each key what it says alone, whatever others it is mixed with where it is used."""
+        for each in self._known.snapshot():
+            known = self._known.get(each.key)
+            if known is not None:
+                yield Learned(known.key[0], self._said(known))
+
+    def _said(self, known: Known) -> Prediction:
+        kind = known.kind
+        points = (point_of(known.low, known.high, known.centre), known.fast - _LEAN, known.slow - _LEAN)
+        spread = max(known.spread, LEAST_SPREAD)
+        point = points[kind.way]
+        p50 = point + kind.p50_at * spread
+        p90 = max(p50, point + kind.p90_at * spread)
+        ms = (exp(min(_LONGEST_LOG, max(LEAST_LOG, each))) for each in (point, p50, p90))
+        point_ms, p50_ms, p90_ms = ms
+        window = (known.low + known.high) >> 1
+        place, count = window - known.base, known.outcomes
+        share = known.counts[place] / known.total if known.total and 0 <= place < len(known.counts) else 0.0
+        confidence = share * count / (count + 2.0)
+        mean_ms = known.mean_ms
+        return Prediction(point_ms, mean_ms, p50_ms, p90_ms, confidence, count, known.named(), self.name, None)
 
     @property
     def keys(self) -> int:

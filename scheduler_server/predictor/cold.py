@@ -49,6 +49,10 @@ class ColdStart:
         self.outcomes = 0
         self.high = 0.0
 
+    def reconfigure(self, settings: PredictorSettings) -> None:
+        """Estimate by these defaults from now on."""
+        self._settings = settings
+
     def estimate(self, task: Task, like: Known | None) -> Prediction:
         """How long it takes; `like` is what is known of any type for the same user and resources."""
         settings = self._settings

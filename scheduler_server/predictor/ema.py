@@ -9,6 +9,8 @@ from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor.defaults import configured_default
 from scheduler_server.predictor.drift import Drift
+from scheduler_server.predictor.learned import Learned
+from scheduler_server.predictor.reconfigurable import AT_ONCE
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
 
 _SPREAD_P90 = 1.2816
@@ -30,11 +32,15 @@ class EmaPredictor:
     name = "ema"
 
     def __init__(self, settings: PredictorSettings) -> None:
-        self._alpha = settings.ema_alpha
-        self._settings = settings
+        self.reconfigure(settings)
         self._known: dict[str, Prediction] = {}  # in order of learning, oldest first
         self._variance: dict[str, float] = {}
         self.evicted = 0
+
+    def reconfigure(self, settings: PredictorSettings) -> None:
+        """See Reconfigurable."""
+        self._alpha = settings.ema_alpha
+        self._settings = settings
 
     def predict(self, task: Task) -> Prediction:
         """The average of the task's type, or the configured default of type, category or all."""
@@ -46,7 +52,7 @@ class EmaPredictor:
         task_type = task.task_type
         known = self._known.pop(task_type, None)
         if known is None:
-            if len(self._known) >= self._settings.max_types:
+            for _ in range(min(AT_ONCE, len(self._known) - self._settings.max_types + 1)):
                 oldest = next(iter(self._known))
                 del self._known[oldest], self._variance[oldest]
                 self.evicted += 1
@@ -65,6 +71,29 @@ class EmaPredictor:
         self._variance[task_type] = variance
         p90 = mean + _SPREAD_P90 * spread
         self._known[task_type] = make(Prediction, (mean, mean, mean, p90, confidence, count, key, self.name, None))
+
+    def forget(self, task_type: str) -> int:
+        """See Forgets."""
+        gone = [task_type] if task_type else list(self._known)
+        count = sum(self._known.pop(each, None) is not None for each in gone)
+        for each in gone:
+            self._variance.pop(each, None)
+        return count
+
+    def forget_key(self, key: str) -> int:
+        """See ForgetsKeys."""
+        task_type = key.removeprefix("type=")
+        if task_type == key or self._known.pop(task_type, None) is None:
+            return 0
+        del self._variance[task_type]
+        return 1
+
+    def learned(self) -> Iterator[Learned]:
+        """See Tells."""
+        for task_type in list(self._known):
+            known = self._known.get(task_type)
+            if known is not None:  # it may go while somebody looks
+                yield Learned(task_type, known)
 
     @property
     def keys(self) -> int:

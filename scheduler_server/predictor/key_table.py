@@ -27,6 +27,10 @@ class KeyTable:
         self._once: OrderedDict[Key, Known] = OrderedDict()  # each key is in one of these two, in the order of going
         self._often: OrderedDict[Key, Known] = OrderedDict()
 
+    def limit(self, most: int) -> None:
+        """Keep so many from now on; what is too much goes with the keys to come."""
+        self._most = most
+
     def __len__(self) -> int:
         return len(self._known)
 
@@ -49,6 +53,21 @@ class KeyTable:
         known = self._once.pop(key, None)
         if known is not None:
             self._often[key] = known
+
+    def drop(self, task_type: str) -> list[Known]:
+        """Let all keys of a type go; what was known under them."""
+        gone = [known for key, known in self._known.items() if key[0] == task_type]
+        for each in gone:
+            del self._known[each.key]
+            self._once.pop(each.key, None)
+            self._often.pop(each.key, None)
+        return gone
+
+    def drop_key(self, key: Key) -> None:
+        """Let one key go."""
+        self._known.pop(key, None)
+        self._once.pop(key, None)
+        self._often.pop(key, None)
 
     def evict(self) -> Known | None:
         """Let one key go if there are as many as there may be; which one."""

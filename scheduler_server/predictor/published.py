@@ -7,6 +7,10 @@ from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.drift import Drift
+from scheduler_server.predictor.forgetting import Forgets, ForgetsKeys
+from scheduler_server.predictor.learned import Learned, Tells
+from scheduler_server.predictor.reconfigurable import Reconfigurable
+from scheduler_server.predictor.settings import PredictorSettings
 
 
 class PublishedPredictor:
@@ -33,6 +37,26 @@ class PublishedPredictor:
     def observe(self, task: Task, duration_ms: float) -> None:
         """Teach the predictor behind."""
         self._behind.observe(task, duration_ms)
+
+    def forget(self, task_type: str) -> int:
+        """What the predictor behind has learned; what is published stays."""
+        return self._behind.forget(task_type) if isinstance(self._behind, Forgets) else 0
+
+    def forget_key(self, key: str) -> int:
+        """The same for a key."""
+        return self._behind.forget_key(key) if isinstance(self._behind, ForgetsKeys) else 0
+
+    def learned(self) -> Iterator[Learned]:
+        """What is published, and what the predictor behind has learned of other types."""
+        for task_type, prediction in list(self._table.items()):
+            yield Learned(task_type, prediction)
+        if isinstance(self._behind, Tells):
+            yield from (each for each in self._behind.learned() if each.task_type not in self._table)
+
+    def reconfigure(self, settings: PredictorSettings) -> None:
+        """The predictor behind."""
+        if isinstance(self._behind, Reconfigurable):
+            self._behind.reconfigure(settings)
 
     @property
     def evicted(self) -> int:

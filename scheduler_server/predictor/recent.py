@@ -8,6 +8,8 @@ from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor.defaults import configured_default
 from scheduler_server.predictor.drift import Drift
+from scheduler_server.predictor.learned import Learned
+from scheduler_server.predictor.reconfigurable import AT_ONCE
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
 
 _P90_RANK = 0.9
@@ -32,10 +34,36 @@ class RecentPredictor:
         self._known: dict[str, Prediction] = {}
         self.evicted = 0
 
+    def reconfigure(self, settings: PredictorSettings) -> None:
+        """See Reconfigurable."""
+        self._settings = settings
+
     def predict(self, task: Task) -> Prediction:
         """The statistic of the task's type, or the configured default."""
         found = self._known.get(task.task_type)
         return found if found is not None else configured_default(self._settings, task, self.name)
+
+    def forget(self, task_type: str) -> int:
+        """See Forgets."""
+        gone = [task_type] if task_type else list(self._known)
+        for each in gone:
+            self._recent.pop(each, None)
+        return sum(self._known.pop(each, None) is not None for each in gone)
+
+    def forget_key(self, key: str) -> int:
+        """See ForgetsKeys."""
+        task_type = key.removeprefix("type=")
+        if task_type == key or self._known.pop(task_type, None) is None:
+            return 0
+        del self._recent[task_type]
+        return 1
+
+    def learned(self) -> Iterator[Learned]:
+        """See Tells."""
+        for task_type in list(self._known):
+            known = self._known.get(task_type)
+            if known is not None:  # it may go while somebody looks
+                yield Learned(task_type, known)
 
     @property
     def keys(self) -> int:
@@ -50,7 +78,7 @@ class RecentPredictor:
         task_type = task.task_type
         recent = self._recent.pop(task_type, None)
         if recent is None:
-            if len(self._recent) >= self._settings.max_types:
+            for _ in range(min(AT_ONCE, len(self._recent) - self._settings.max_types + 1)):
                 oldest = next(iter(self._recent))
                 del self._recent[oldest], self._known[oldest]
                 self.evicted += 1

@@ -68,11 +68,12 @@ class Fleet:
         self.moves = 0  # moves when a worker comes, goes, or has other slots
         self._rows: list[WorkerRecord | None] = []
         self._free_rows: list[int] = []
-        self._bests = Bests()
+        self.bests = Bests()  # of the pools, by their index
         self._by_profile: dict[Profile, Pool] = {}
         self._carried: Counter[str] = Counter()  # label keys, by how many workers carry them
-        self._lru_top = _LRU_MAX  # the grant at which "how long unused" is 0
-        self._key_function = key_function
+        self.lru_top = _LRU_MAX  # the grant at which "how long unused" is 0
+        self.marker: Callable[[WorkerRecord], frozenset[str]] | None = None  # which overrides are about a worker
+        self.key_function = key_function  # after a change of it, `refresh_all`
 
     def __len__(self) -> int:
         return len(self.records)
@@ -91,7 +92,7 @@ class Fleet:
                 self.band_ends = np.concatenate([self.band_ends, np.full(row, inf)])
                 self.band_ends_view = elements(self.band_ends)
         record.row = row
-        record.last_used = self._lru_top - _LRU_MAX
+        record.last_used = self.lru_top - _LRU_MAX
         self.records[record.worker_id] = record
         self.by_health[record.health] += 1
         self.slots += record.slots
@@ -103,6 +104,10 @@ class Fleet:
             if not self._carried[name]:
                 self.shape += 1
             self._carried[name] += 1
+
+    def carries(self, name: str) -> bool:
+        """Does any worker have a label of this name?"""
+        return self._carried[name] > 0
 
     def _join(self, pool: Pool, record: WorkerRecord) -> None:
         pool.add(record)
@@ -146,7 +151,7 @@ class Fleet:
     @property
     def candidates(self) -> int:
         """Workers that could be given a task now."""
-        return int(self._bests.candidates.sum())
+        return int(self.bests.candidates.sum())
 
     def reprofile(self, record: WorkerRecord, before: Registration) -> None:
         """Move a worker to the pool of what it now can do; `before` is what it was registered with."""
@@ -159,6 +164,12 @@ class Fleet:
             self.refresh(record)
             self._forget_empty_pools()
 
+    def remark(self, record: WorkerRecord) -> None:
+        """Move a worker to the pool of the overrides that are now about it."""
+        level = record.pool.level
+        self.reprofile(record, record.registration)
+        record.pool.level = max(record.pool.level, level)
+
     def _forget_empty_pools(self) -> None:
         """Fleets whose workers come and go with capabilities of their own would leave a pool behind for each."""
         if len(self.pools) > 2 * len(self.records) + _EMPTY_POOLS:
@@ -168,13 +179,15 @@ class Fleet:
         registration = record.registration
         keys = self.eligibility.label_keys
         labels = tuple(pair for pair in registration.labels if pair[0] in keys) if keys else ()
-        return Profile(frozenset(registration.capabilities), record.specializations, registration.accepts_tasks, labels)
+        marks = _UNMARKED if self.marker is None else self.marker(record)
+        capabilities = frozenset(registration.capabilities)
+        return Profile(capabilities, record.specializations, registration.accepts_tasks, labels, marks)
 
     def _pool_of(self, record: WorkerRecord) -> Pool:
         profile = self._profile(record)
         pool = self._by_profile.get(profile)
         if pool is None:
-            pool = Pool(profile, len(self.pools), self._bests)
+            pool = Pool(profile, len(self.pools), self.bests)
             self._by_profile[profile] = pool
             self.pools.append(pool)
             self.eligibility.pool_added(pool)
@@ -205,7 +218,7 @@ class Fleet:
         return True
 
     def _rebuild(self) -> None:
-        self.pools, self._by_profile, self._bests = [], {}, Bests()
+        self.pools, self._by_profile, self.bests = [], {}, Bests()
         self.shape += 1
         self.opened.clear()
         for record in self.records.values():
@@ -248,7 +261,7 @@ class Fleet:
             load = min(load, 1.0)
         record.load_now = load
         try:
-            score = self._key_function(record)
+            score = self.key_function(record)
             # NaN fails every comparison, so it takes the branch of the failures
             if not 0.0 <= score < _SCORE_LIMIT:
                 score = self._clipped(score)
@@ -263,7 +276,7 @@ class Fleet:
             steps -= _STAGING
             free = record.prefetch - (occupied - slots)
             slots = record.prefetch
-        unused = self._lru_top - record.last_used
+        unused = self.lru_top - record.last_used
         if unused > _LRU_MAX:
             unused = _LRU_MAX
         elif unused < 0:
@@ -281,10 +294,10 @@ class Fleet:
     def used(self, record: WorkerRecord) -> None:
         """Count a grant to this worker, for ties."""
         self.grants = record.last_used = grants = self.grants + 1
-        if grants > self._lru_top:
+        if grants > self.lru_top:
             # Keys that are not refreshed before they meet such a tie look more recently used than they are, until
             # their next heartbeat: a tie may go to another worker, nothing else.
-            self._lru_top += _LRU_HALF
+            self.lru_top += _LRU_HALF
 
     # ------------------------------------------------------------------ picking
 
@@ -317,8 +330,8 @@ class Fleet:
 
     def _best_of_many(self, eligible: EligibilityClass, category: str, bonus: float) -> tuple[WorkerRecord | None, int]:
         positions = eligible.positions
-        keys = self._bests.keys.take(positions)
-        count = int(self._bests.candidates.take(positions).sum())
+        keys = self.bests.keys.take(positions)
+        count = int(self.bests.candidates.take(positions).sum())
         if bonus and category:
             for at, pool in enumerate(eligible.pools):
                 if category in pool.profile.specializations:
@@ -371,5 +384,22 @@ class Fleet:
         return [record for row in rows.tolist() if (record := self._rows[row]) is not None]
 
 
+def key_from(
+    fleet: Fleet,
+    score: float,
+    healthy: bool,
+    staging: bool,
+    free: int,
+    slots: int,
+    last_used: int,
+) -> float:
+    """A key from what it is made of, as `Fleet.refresh` makes it; for workers as they might be."""
+    steps = int(min(max(score, 0.0), _SCORE_LIMIT) * _SCORE_STEPS)
+    steps += _HEALTHY * healthy - _STAGING * staging
+    ranked = steps * (_SHARE_MAX + 1) + free * _SHARE_MAX // max(slots, 1)
+    return float(ranked * (_LRU_MAX + 1) + min(max(fleet.lru_top - last_used, 0), _LRU_MAX))
+
+
 _CANDIDATE, _NO_FREE_SLOT, _EXCLUDED = Rejection.CANDIDATE, Rejection.NO_FREE_SLOT, Rejection.EXCLUDED
 _HEALTH_HEALTHY = Health.HEALTHY
+_UNMARKED: frozenset[str] = frozenset()

@@ -25,19 +25,26 @@ class Profile(NamedTuple):
     specializations: frozenset[str]
     accepts_tasks: bool
     labels: Pairs  # only those label keys that tasks have asked for
+    marks: frozenset[str] = frozenset()  # ids of the overrides that are about these workers
+
+
+STATUSES = len(Rejection)
 
 
 class Bests:
-    """The best key and the candidate count of every pool, side by side, for comparing many pools at once."""
+    """The best key and the counts by status of every pool, side by side, for comparing many pools at once.
 
-    __slots__ = ("candidates", "candidates_view", "keys", "keys_view")
+    `counts` has a row for each pool; `candidates` is its first column, `counts_view` all of it, row by row.
+    """
+
+    __slots__ = ("candidates", "counts", "counts_view", "keys", "keys_view")
 
     def __init__(self) -> None:
-        self._set(np.full(64, -inf), np.zeros(64, dtype=np.int64))
+        self._set(np.full(64, -inf), np.zeros((64, STATUSES), dtype=np.int64))
 
-    def _set(self, keys: "np.ndarray[Any, Any]", candidates: "np.ndarray[Any, Any]") -> None:
-        self.keys, self.candidates = keys, candidates
-        self.keys_view, self.candidates_view = elements(keys), elements(candidates)
+    def _set(self, keys: "np.ndarray[Any, Any]", counts: "np.ndarray[Any, Any]") -> None:
+        self.keys, self.counts, self.candidates = keys, counts, counts[:, 0]
+        self.keys_view, self.counts_view = elements(keys), elements(counts.reshape(-1))
 
     def make_room(self, index: int) -> None:
         """Have an element for `index`."""
@@ -45,7 +52,7 @@ class Bests:
         if index >= size:
             self._set(
                 np.concatenate([self.keys, np.full(size, -inf)]),
-                np.concatenate([self.candidates, np.zeros(size, dtype=np.int64)]),
+                np.concatenate([self.counts, np.zeros((size, STATUSES), dtype=np.int64)]),
             )
 
 
@@ -58,14 +65,15 @@ class Pool:
     """
 
     __slots__ = (
-        "_best_block", "_bests", "_blocks", "_capacity", "_keys", "_tops", "_winners", "best", "counts", "index",
-        "keys", "level", "members", "open", "open_flags", "profile", "running", "slots", "tops", "work",
+        "_begin", "_best_block", "_bests", "_blocks", "_capacity", "_keys", "_tops", "_winners", "best", "counts",
+        "index", "keys", "level", "members", "open", "open_flags", "profile", "running", "slots", "tops", "work",
     )  # fmt: skip
 
     def __init__(self, profile: Profile, index: int, bests: Bests) -> None:
         self.profile = profile
         self.index = index
         self._bests = bests
+        self._begin = index * STATUSES  # of its row in their counts
         bests.make_room(index)
         self.members: list[WorkerRecord] = []
         self.slots = 0  # of all members
@@ -108,8 +116,7 @@ class Pool:
         for lease in record.leases.values():
             self.began(lease.ends_at - lease.granted_at)
         record.pool, record.pos = self, pos
-        self.counts[record.status] += 1
-        self._bests.candidates_view[self.index] = self.counts[0]
+        self._count(record.status, 1)
         self.open[pos] = record.status == Rejection.CANDIDATE
 
     def remove(self, record: WorkerRecord) -> None:
@@ -117,8 +124,7 @@ class Pool:
         pos, last = record.pos, len(self.members) - 1
         self.set_key(pos, -inf)
         self.open[pos] = 0
-        self.counts[record.status] -= 1
-        self._bests.candidates_view[self.index] = self.counts[0]
+        self._count(record.status, -1)
         self.slots -= record.slots
         for lease in record.leases.values():
             self.ended(lease.ends_at - lease.granted_at)
@@ -132,6 +138,10 @@ class Pool:
             self.open[pos] = self.open[last]
             self.open[last] = 0
         record.pos = -1
+
+    def _count(self, status: Rejection, more: int) -> None:
+        self.counts[status] += more
+        self._bests.counts_view[self._begin + status] = self.counts[status]
 
     def began(self, lasts_s: float) -> None:
         """A member was given a lease that is predicted to take so long."""
@@ -174,10 +184,9 @@ class Pool:
 
     def set_status(self, record: WorkerRecord, status: Rejection) -> None:
         """Count a member under its new status."""
-        counts = self.counts
-        counts[record.status] -= 1
-        counts[status] += 1
-        self._bests.candidates_view[self.index] = counts[0]
+        counts, before, begin, view = self.counts, record.status, self._begin, self._bests.counts_view
+        counts[before] = view[begin + before] = counts[before] - 1
+        counts[status] = view[begin + status] = counts[status] + 1
         record.status = status
         self.open[record.pos] = 0 if status else 1
 

@@ -19,6 +19,9 @@ effects of the core are turned into messages, journal entries and watched events
                   status.py the whole, worker_view.py and worker_query.py workers, paging.py scans and pages,
                   queue_view.py what waits, accuracy.py how good predictions were, watch.py events,
                   dead_letters.py what was set aside
+                  config_calls.py the configuration (config_view.py as messages, configuring.py carried out and kept,
+                  config_effect.py tried, applying.py outside the core, live_settings.py what waits for a restart),
+                  log_levels.py how much is logged
     following.py  what WatchTasks and WatchEvents have in common: a ring, and readers of it
     stores.py     how journal, snapshots and task streams are, for the status; measured.py the same and more, for
                   the metrics

@@ -8,7 +8,6 @@ from scheduler_server.assignment.accuracy import Accuracy, Figures
 from scheduler_server.assignment.expected_start import ExpectedStarts
 from scheduler_server.rpc import paging
 from scheduler_server.rpc.checks import Checker
-from scheduler_server.rpc.errors import NotSupported
 from scheduler_server.rpc.paging import Position, Turn
 
 
@@ -24,11 +23,9 @@ async def fill(
     size = paging.size(checker, request.page_size)
     for field in ("step", "by_predictor"):
         given = request.HasField("step") if field == "step" else request.by_predictor
-        if given and not request.HasField("range"):
+        if given:
             checker.fault(field, "goes only with range")
     checker.done()
-    if request.HasField("range"):
-        raise NotSupported("range", "accuracy over a stretch of time; without it, the figures are those of now")
     bound_to = paging.scope(incarnation, request)
     after = paging.read_token(bound_to, request.page_token)
     one_type = request.task_type

@@ -11,21 +11,33 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from scheduler_api.v1 import admin_service_pb2, schedule_service_pb2
+from scheduler_server.alerts.board import Board
 from scheduler_server.assignment.effects import RemoveReply
 from scheduler_server.assignment.events import RemoveWorker, Tick
 from scheduler_server.assignment.losses import Loss
 from scheduler_server.model.clock import Now
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.registry.record import WorkerRecord
-from scheduler_server.rpc import accuracy, checks, encode, paging, queue_view, status, worker_view
+from scheduler_server.rpc import accuracy, alerts, checks, encode, paging, queue_view, status, worker_view
+from scheduler_server.rpc.access import Access
+from scheduler_server.rpc.alerts import AlertCalls
+from scheduler_server.rpc.breaker_calls import BreakerCalls
 from scheduler_server.rpc.checks import Checker
+from scheduler_server.rpc.config_calls import ConfigCalls
 from scheduler_server.rpc.dead_letters import DeadLetterCalls
-from scheduler_server.rpc.errors import NotSupported, Refused
+from scheduler_server.rpc.errors import Refused
+from scheduler_server.rpc.explain_calls import ExplainCalls
+from scheduler_server.rpc.fleet_calls import FleetCalls
+from scheduler_server.rpc.history_calls import HistoryCalls, history_calls
 from scheduler_server.rpc.paging import Turn
+from scheduler_server.rpc.prediction_calls import PredictionCalls
+from scheduler_server.rpc.queue_calls import QueueCalls
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.shell import Shell
+from scheduler_server.rpc.steering import Steering
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
+from scheduler_server.rpc.waiting_calls import WaitingCalls
 from scheduler_server.rpc.watch import EventWatchers
 from scheduler_server.rpc.worker_query import Filter, Order, Profile, similar
 from scheduler_server.storage.snapshot_store import SnapshotError
@@ -44,29 +56,62 @@ class AdminCalls:
     """Each method: check the message, look, encode the answer. What can be refused is told by exception."""
 
     def __init__(
-        self, shell: Shell, calls: ScheduleCalls, streams: WorkerStreams, stores: Stores, settings: Any
+        self,
+        shell: Shell,
+        calls: ScheduleCalls,
+        streams: WorkerStreams,
+        stores: Stores,
+        settings: Any,
+        board: Board,
+        config: ConfigCalls | None = None,
+        others: tuple[object, ...] = (),
     ) -> None:
         self._shell = shell
         self._core = shell.core
         self._calls = calls
         self._streams = streams
         self._stores = stores
-        self._profile: str = settings.profile
+        self._settings = settings
+        self.config = config
         self._watchers = EventWatchers(shell)
         self.version = _version()  # of the software
-        self.others = (DeadLetterCalls(stores, shell.core.incarnation, self.refuse_when_draining),)
+        self.alerts = board
+        self.access: Access | None = None  # set once the server knows who may do what
+        history = history_calls(shell, stores, self._look, self.refuse_when_draining)
+        self._history = next((each for each in history if isinstance(each, HistoryCalls)), None)
+        waiting, steering = WaitingCalls(shell), Steering(shell)
+        self.others = (
+            DeadLetterCalls(stores, shell.core.incarnation, self.refuse_when_draining),
+            ExplainCalls(shell),
+            waiting,
+            FleetCalls(shell, steering, self._record, self._fill, self.refuse_when_draining),
+            BreakerCalls(shell, steering, self._profile, self.refuse_when_draining),
+            QueueCalls(shell, steering, waiting, self.refuse_when_draining),
+            PredictionCalls(shell, stores, self.refuse_when_draining),
+            *history,
+            AlertCalls(board, shell.core.incarnation),
+            *(() if config is None else (config,)),
+            *others,
+        )
         self._features = _features(calls, streams, self, *self.others)
         self.draining = False
 
     def drain(self) -> None:
         """The server is going down: end the watchers, change nothing more."""
         self.draining = True
+        if self.config is not None:
+            self.config.draining = True
         self._watchers.drain()
 
     @property
     def event_watches(self) -> int:
         """Open WatchEvents streams."""
         return len(self._watchers)
+
+    @property
+    def event_messages(self) -> int:
+        """Messages sent on streams of WatchEvents since the start."""
+        return self._watchers.sent
 
     # ------------------------------------------------------------------ the whole
 
@@ -83,9 +128,12 @@ class AdminCalls:
         encode.set_span(response.uptime, max(0.0, now.monotonic - core.started.monotonic))
         serving, draining = admin_service_pb2.SERVING_STATE_SERVING, admin_service_pb2.SERVING_STATE_DRAINING
         response.serving = draining if self._calls.draining else serving
-        status.policy(response.policy, core, self._profile)
+        status.policy(response.policy, core, self._profile())
         status.stores(response, self._stores)
         status.breakers(response, core, now)
+        alerts.fill_status(response, self.alerts)
+        if self.access is not None:
+            self.access.fill_status(response)
         status.decisions(response, core)
         response.features.extend(self._features)
         response.protocol_version = PROTOCOL_VERSION
@@ -110,18 +158,19 @@ class AdminCalls:
         """How busy is the fleet."""
         checker = Checker()
         profile = Profile(request, checker)
+        window_s = 0.0
         if request.HasField("window"):
             window_s = checker.span_s("window", request.window.seconds, request.window.nanos)
             if not checker.faults and not _SHORTEST_WINDOW_S <= window_s <= _LONGEST_WINDOW_S:
                 checker.fault("window", f"must be 60 s to 3,600 s (got {window_s:g} s)")
         checker.done()
-        if request.HasField("window"):
-            raise NotSupported("window", "the spread over a stretch of time; without it, it is that of this instant")
         now = self._look()
         response = admin_service_pb2.GetLoadResponse()
         tally = await self._tally(profile)
         tally.fill_load(response)
         await queue_view.fill_load(response, self._core, now)
+        if self._history is not None:
+            await self._history.fill_load(response, window_s, profile)
         encode.set_instant(response.as_of, now.wall)
         return response
 
@@ -129,6 +178,8 @@ class AdminCalls:
         self, request: admin_service_pb2.GetAccuracyRequest, context: Any
     ) -> admin_service_pb2.GetAccuracyResponse:
         """How good were the predictions lately."""
+        if request.HasField("range") and self._history is not None:
+            return await self._history.accuracy(request)
         response = admin_service_pb2.GetAccuracyResponse()
         await accuracy.fill(response, request, self._core.accuracy, self._core.incarnation)
         if not request.task_type:
@@ -159,7 +210,7 @@ class AdminCalls:
         checker.done()
         bound_to = paging.scope(self._core.incarnation, request)
         after = paging.read_token(bound_to, request.page_token)
-        page = paging.Page(size, after, backwards=order.backwards)
+        page: paging.Page[WorkerRecord] = paging.Page(size, after, backwards=order.backwards)
         response = admin_service_pb2.ListWorkersResponse()
         total = 0
         turn = Turn()
@@ -231,6 +282,8 @@ class AdminCalls:
         now = self._shell.now()
         wait_s = self._core.available_in_s(record, now)
         worker_view.fill(message, record, now, wait_s, self._streams.waiting(record.session))
+        if (cordon := self._core.standing.cordoned(record.worker_id)) is not None:
+            message.cordon_reason = cordon.reason
 
     async def _record(self, worker_id: str, checker: Checker | None = None) -> WorkerRecord:
         checker = checker or Checker()
@@ -291,6 +344,11 @@ class AdminCalls:
         """The present instant, with the state brought up to it."""
         self._shell.handle(Tick())
         return self._shell.now()
+
+    def _profile(self) -> str:
+        """The profile in force."""
+        profile: str = self._settings.profile if self.config is None else self.config.profile
+        return profile
 
     def refuse_when_draining(self) -> None:
         """Nothing is changed any more by a server that goes down."""

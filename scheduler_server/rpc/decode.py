@@ -20,6 +20,7 @@ from scheduler_server.model.task import (
     LossPolicy,
     Task,
 )
+from scheduler_server.model.trace import trace_of
 from scheduler_server.rpc import checks
 from scheduler_server.rpc.checks import Checker, Faults
 from scheduler_server.rpc.errors import NotSupported
@@ -92,7 +93,7 @@ def _plain(request: schedule_service_pb2.AssignRequest) -> Submit | None:
     task = make(
         Task,
         (tenant, task_id, attempt, task_type, category, priority, required, (), (), (), (), None, None, None,
-         _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS, ()),
+         _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS, (), None),
     )  # fmt: skip
     plain: Submit = make(Submit, (task, delivered, view == _FULL, None, False, 0, False, NO_TRAIL))
     return plain
@@ -120,6 +121,8 @@ def _careful(request: schedule_service_pb2.AssignRequest, prefix: str) -> Submit
         required=checker.names(f"{at}required_capabilities", message.required_capabilities),
     )
     task = _with_rest(task, message, prefix, checker)
+    if request.HasField("trace"):
+        task = task._replace(trace=trace_of(request.trace.traceparent, request.trace.tracestate))
     delivery = _DELIVERIES.get(request.delivery)
     if delivery is None:
         checker.fault(f"{prefix}delivery", f"has no meaning in Delivery (got {request.delivery})")

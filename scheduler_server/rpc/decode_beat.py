@@ -3,8 +3,11 @@
 As with requests (`decode.py`), the usual heartbeat has a way of its own.
 """
 
+from collections.abc import Sequence
+
 from scheduler_api.v1 import worker_pb2
 from scheduler_server.assignment.events import Connect, Heartbeat
+from scheduler_server.model.outcome import Outcome, OutcomeStatus
 from scheduler_server.model.worker import (
     Epoch,
     Intent,
@@ -51,17 +54,17 @@ def heartbeat(message: worker_pb2.WorkerHeartbeat, session: int, worker_id: str,
         and 0 <= depth <= checks.MAX_QUEUE_DEPTH
         and 0 <= timestamp <= (wall + checks.MAX_CLOCK_AHEAD_S) * 1_000.0
         and not message.HasField("registration")
-        and not message.reports
         and 0 <= message.intent <= _WORK
         and not message.probe_nonce
         and not message.drain_id
     ):
         running = _running(message.running, None) if message.HasField("running") else None
-        if running is not None or not message.HasField("running"):
+        reports = _usual(message.reports) if message.reports else ()
+        if reports is not None and (running is not None or not message.HasField("running")):
             return Heartbeat(
                 session,
                 Sample(
-                    round(cpu, 6), round(memory, 6), depth, timestamp, message.sequence, Intent.WORK, running,
+                    round(cpu, 6), round(memory, 6), depth, timestamp, message.sequence, Intent.WORK, running, reports,
                 ),
             )  # fmt: skip
     checker = Checker()
@@ -133,6 +136,34 @@ def _running(message: worker_pb2.RunningLeases, checker: Checker | None) -> tupl
     return tuple(listed)
 
 
+def _usual(messages: Sequence[worker_pb2.LeaseReport]) -> tuple[LeaseReport, ...] | None:
+    """Reports of what nearly every task goes through; None where one says something else, for the careful way."""
+    if len(messages) > checks.MAX_ITEMS:
+        return None
+    reports = []
+    for message in messages:
+        lease_id = message.lease_id
+        kind = _USUAL.get(message.WhichOneof("fact"))
+        if kind is None or not (0 < len(lease_id) <= checks.MAX_TEXT and lease_id.isprintable()):
+            return None
+        outcome = None
+        if kind is ReportKind.FINISHED:
+            finished = message.finished
+            span = finished.duration
+            seconds, nanos = span.seconds, span.nanos
+            if not (
+                finished.status == _SUCCEEDED
+                and 0 <= seconds < checks.MAX_SPAN_S
+                and 0 <= nanos <= checks.MAX_NANOS
+                and len(finished.result) <= checks.MAX_PAYLOAD_BYTES
+            ) or (finished.error_message or finished.error_kind):
+                return None
+            duration_ms = seconds * 1e3 + nanos / 1e6 if finished.HasField("duration") else None
+            outcome = Outcome(OutcomeStatus.SUCCEEDED, duration_ms, "", "", finished.result)
+        reports.append(LeaseReport(lease_id, kind, outcome))
+    return tuple(reports)
+
+
 def _report(message: worker_pb2.LeaseReport, at: str, checker: Checker) -> LeaseReport:
     checker.text(f"{at}.lease_id", message.lease_id, required=True)
     fact = message.WhichOneof("fact")
@@ -182,5 +213,11 @@ def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> R
     )
 
 
+_USUAL: dict[str | None, ReportKind] = {
+    "acknowledged": ReportKind.ACKNOWLEDGED,
+    "started": ReportKind.STARTED,
+    "finished": ReportKind.FINISHED,
+}
+_SUCCEEDED: int = OutcomeStatus.SUCCEEDED.value
 _WORK: int = Intent.WORK.value
 _INTENTS = frozenset(each.value for each in Intent)

@@ -6,18 +6,20 @@ Messages to fill are typed Any: the stubs' enumerations are types of their own, 
 Fields are set one by one: upb takes twice as long for the same message made by keyword arguments.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from scheduler_api.v1 import schedule_service_pb2, worker_pb2
 from scheduler_server.assignment import effects
-from scheduler_server.assignment.explanation import sentence
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
+from scheduler_server.assignment.telling import counterfactual, sentence
 from scheduler_server.assignment.waiting import Waiter
-from scheduler_server.model.decision import Candidate, Decision, Explanation, Rejection, Term
+from scheduler_server.model.decision import Candidate, Decision, Explanation, Rejection, Term, without
 from scheduler_server.model.outcome import Outcome
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import DEFAULT_MAX_ATTEMPTS, Hints, Prospects, Task, TaskKey, TaskState
+from scheduler_server.model.trace import Trace
 
 
 def set_instant(message: Any, seconds: float) -> None:
@@ -124,6 +126,7 @@ def decision(message: Any, made: Decision) -> None:
         prediction(message.prediction, made.prediction)
     if made.explanation is not None:
         explanation(message.explanation, made.explanation)
+        message.explanation.counterfactual = counterfactual(made)
 
 
 def prediction(message: Any, made: Prediction) -> None:
@@ -179,7 +182,7 @@ def task_status(message: Any, record: TaskRecord) -> None:
     task_key(message.task, record.task.key)
     message.state = record.state.value
     message.task_type = record.task.task_type
-    decision(message.decision, record.decision)
+    decision(message.decision, without(record.decision))
     if record.outcome is not None:
         outcome(message.outcome, record.outcome)
     for field, wall in (
@@ -211,16 +214,22 @@ def task(message: Any, asked: Task) -> None:
     message.task_type = asked.task_type
     message.category = asked.category
     message.priority = asked.priority
-    message.required_capabilities.extend(asked.required)
-    message.match_labels.update(asked.labels)
-    message.features.update(asked.features)
-    message.attributes.update(asked.attributes)
-    message.requested_resources.update(asked.resources)
+    if asked.required:  # an empty list or map costs as much as one with something in it
+        message.required_capabilities.extend(asked.required)
+    if asked.labels:
+        message.match_labels.update(asked.labels)
+    if asked.features:
+        message.features.update(asked.features)
+    if asked.attributes:
+        message.attributes.update(asked.attributes)
+    if asked.resources:
+        message.requested_resources.update(asked.resources)
     message.loss_policy = asked.loss_policy.value
     message.payload = asked.payload
     message.user = asked.user
     message.caller_choice = asked.caller_choice
-    message.excluded_workers.extend(asked.excluded)
+    if asked.excluded:
+        message.excluded_workers.extend(asked.excluded)
     if asked.start_by is not None:
         set_instant(message.start_by, asked.start_by)
     if asked.not_before is not None:
@@ -242,8 +251,26 @@ def hints(message: Any, given: Hints) -> None:
         message.dependencies = given.dependencies
 
 
-def directive(effect: Any, *, incarnation: str, unhealthy_after_s: float) -> worker_pb2.WorkerDirective:
-    """A directive from the effect that orders it."""
+def trace(message: Any, span: Trace) -> None:
+    """Fill a TraceContext."""
+    message.traceparent = span.parent
+    if span.state:
+        message.tracestate = span.state
+
+
+def of_task(asked: Task) -> Trace | None:
+    """The span that a worker is told of while the server makes none itself: the caller's."""
+    return asked.trace
+
+
+def directive(
+    effect: Any,
+    *,
+    incarnation: str,
+    unhealthy_after_s: float,
+    span_of: Callable[[Task], Trace | None] = of_task,
+) -> worker_pb2.WorkerDirective:
+    """A directive from the effect that orders it; `span_of` says which span a worker's own is to hang below."""
     made = worker_pb2.WorkerDirective()
     message: Any = made
     if isinstance(effect, effects.Acked):
@@ -275,6 +302,9 @@ def directive(effect: Any, *, incarnation: str, unhealthy_after_s: float) -> wor
         set_span(run.ack_within, effect.ack_within_s)
         run.decision_id = effect.decision.decision_id
         set_span(run.predicted_duration, effect.decision.duration_ms / 1_000.0)
+        span = span_of(effect.task)
+        if span is not None:
+            trace(run.trace, span)
     elif isinstance(effect, effects.Recall):
         message.cancel.lease_id = effect.lease_id
         message.cancel.reason = effect.reason

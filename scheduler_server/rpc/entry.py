@@ -20,6 +20,7 @@ from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.dispatch.entries import DeadReason, EntryRefused
 from scheduler_server.model.making import make
 from scheduler_server.model.task import Task
+from scheduler_server.model.trace import Trace, trace_of
 from scheduler_server.rpc import checks, decode, encode
 from scheduler_server.rpc.checks import Faults
 from scheduler_server.rpc.errors import NotSupported
@@ -28,6 +29,12 @@ MAX_FIELD_BYTES = 1024 * 1024
 """Of a field that is JSON or a whole message: 16 times the largest payload. Beyond, nothing is parsed."""
 
 TASK, PAYLOAD, TASK_ID = b"task", b"payload", b"task_id"
+
+PARENT, STATE = b"traceparent", b"tracestate"
+"""Not of the task: what OpenTelemetry's propagator puts into any carrier, so into an entry too."""
+
+Entered = Callable[[Task, str], Task]
+"""Told of a task that came in with this entry; the task as it is to be submitted."""
 
 _KINDS = 4_096
 _LONGEST_KIND = 1_024
@@ -42,11 +49,28 @@ class Entries:
     Entries of one kind of task differ in nothing but id and payload, so what they mean is looked up by the rest.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, entered: Entered | None = None, span_of: Callable[[Task], Trace | None] = encode.of_task
+    ) -> None:
+        """`entered` and `span_of` are for traces; see `traced.Entered` and `encode.directive`."""
         self._kinds: dict[Kind, Submit] = {}
+        self._entered = entered
+        self._span_of = span_of
 
     def read(self, fields: dict[bytes, bytes]) -> Submit:
         """See `dispatch.Wire`."""
+        trace = None
+        if PARENT in fields or STATE in fields:
+            fields = dict(fields)
+            trace = trace_of(_ascii(fields.pop(PARENT, b"")), _ascii(fields.pop(STATE, b"")))
+        submit = self._read(fields)
+        return submit if trace is None else submit._replace(task=submit.task._replace(trace=trace))
+
+    def received(self, task: Task, entry_id: str) -> Task:
+        """See `dispatch.Wire`."""
+        return task if self._entered is None else self._entered(task, entry_id)
+
+    def _read(self, fields: dict[bytes, bytes]) -> Submit:
         if TASK in fields:
             return _from_message(fields)
         rest = dict(fields)
@@ -96,6 +120,9 @@ class Entries:
         run = worker_pb2.RunTask(lease_id=record.lease_id, decision_id=record.decision.decision_id)
         encode.task(run.task, record.task)
         encode.set_span(run.predicted_duration, record.decision.duration_ms / 1_000.0)
+        span = self._span_of(record.task)
+        if span is not None:
+            encode.trace(run.trace, span)
         told = json_format.MessageToJson(run, indent=None, preserving_proto_field_name=True)
         return told.encode()
 
@@ -197,6 +224,11 @@ def _reader(field: FieldDescriptor) -> Callable[[Any, str, bytes], None]:
 
 
 _READERS = {field.name.encode(): _reader(field) for field in task_pb2.Task.DESCRIPTOR.fields}
+
+
+def _ascii(value: bytes) -> str:
+    """As text; what is not ASCII, or longer than either header may be, makes no trace."""
+    return value[:1_024].decode("ascii", errors="replace")
 
 
 def _shown(name: bytes) -> str:

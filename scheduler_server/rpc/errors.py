@@ -5,7 +5,9 @@ google.rpc.ErrorInfo and what else the code calls for. INTERNAL tells the log ev
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from math import ceil
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -18,6 +20,7 @@ from scheduler_api.v1 import decision_pb2, schedule_service_pb2
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.rpc import encode
 from scheduler_server.rpc.checks import Fault, Faults
+from scheduler_server.telemetry.calls import MethodCalls
 
 DOMAIN = "scheduler-server"
 
@@ -33,6 +36,9 @@ CODES: dict[Reason, int] = {
     Reason.TASK_FINISHED: code_pb2.FAILED_PRECONDITION,
     Reason.TASK_CONFLICT: code_pb2.ALREADY_EXISTS,
     Reason.TASK_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.TASK_NOT_WAITING: code_pb2.FAILED_PRECONDITION,
+    Reason.SCORER_UNKNOWN: code_pb2.INVALID_ARGUMENT,
+    Reason.PREDICTOR_UNKNOWN: code_pb2.INVALID_ARGUMENT,
     Reason.ATTEMPT_LOST: code_pb2.ABORTED,
     Reason.START_BY_PASSED: code_pb2.DEADLINE_EXCEEDED,
     Reason.NOT_YET_DUE: code_pb2.RESOURCE_EXHAUSTED,
@@ -59,6 +65,31 @@ CODES: dict[Reason, int] = {
     Reason.UNDECODABLE: code_pb2.FAILED_PRECONDITION,
     Reason.SNAPSHOT_IN_PROGRESS: code_pb2.ABORTED,
     Reason.STORE_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.DECISION_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.NO_HISTORY: code_pb2.FAILED_PRECONDITION,
+    Reason.TOO_MANY_STEPS: code_pb2.INVALID_ARGUMENT,
+    Reason.LEARNING_IN_PROGRESS: code_pb2.ABORTED,
+    Reason.CREDENTIAL_MISSING: code_pb2.UNAUTHENTICATED,
+    Reason.CREDENTIAL_UNKNOWN: code_pb2.UNAUTHENTICATED,
+    Reason.CREDENTIAL_EXPIRED: code_pb2.UNAUTHENTICATED,
+    Reason.ROLE_INSUFFICIENT: code_pb2.PERMISSION_DENIED,
+    Reason.WORKER_NOT_YOURS: code_pb2.PERMISSION_DENIED,
+    Reason.RATE_LIMITED: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.TOO_MANY_STREAMS: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.TOO_MANY_NAMES: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.REVISION_STALE: code_pb2.ABORTED,
+    Reason.REVISION_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.SETTING_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.CONFIG_HARMFUL: code_pb2.FAILED_PRECONDITION,
+    Reason.RESTART_NEEDED: code_pb2.FAILED_PRECONDITION,
+    Reason.OVERRIDE_IMPOSSIBLE: code_pb2.FAILED_PRECONDITION,
+    Reason.OVERRIDE_CONFLICT: code_pb2.FAILED_PRECONDITION,
+    Reason.OVERRIDE_EXISTS: code_pb2.ALREADY_EXISTS,
+    Reason.OVERRIDE_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.TOO_MANY_OVERRIDES: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.LOGGER_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.PAUSE_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.PREDICTION_UNKNOWN: code_pb2.NOT_FOUND,
     Reason.INTERNAL: code_pb2.INTERNAL,
 }
 
@@ -190,7 +221,13 @@ def item_error(error: Faults | NotSupported | Refused | Refusal) -> schedule_ser
 
 async def abort(context: Any, error: Faults | NotSupported | Refused | Refusal) -> NoReturn:
     """End a call with an error."""
-    await context.abort_with_status(rpc_status.to_status(status_of(error)))
+    status: Any = rpc_status.to_status(status_of(error))
+    refusal = error.refusal if isinstance(error, Refused) else error
+    if isinstance(refusal, Refusal) and refusal.reason is Reason.RATE_LIMITED and refusal.retry_after_s is not None:
+        # For clients whose retry policy has this code: gRPC's own retries wait for so long (gRFC A6).
+        pushback = ("grpc-retry-pushback-ms", str(ceil(refusal.retry_after_s * 1_000)))
+        status = status._replace(trailing_metadata=(*status.trailing_metadata, pushback))
+    await context.abort_with_status(status)
     raise AssertionError("abort returns to nobody")
 
 
@@ -220,14 +257,24 @@ def on_bytes(method: _Method) -> _Method:
 Unary = Callable[[Any, Any], Awaitable[Any]]
 
 
-def mapped(method: Unary, name: str) -> Unary:
-    """A unary method whose exceptions become statuses. Wrapped once, at registration: an interceptor costs per call."""
+def mapped(method: Unary, name: str, calls: MethodCalls) -> Unary:
+    """A unary method whose exceptions become statuses, and whose calls are counted.
+
+    Wrapped once, at registration: an interceptor costs per call.
+    """
+    clock, took = time.perf_counter, calls.ok.observe
 
     async def call(request: Any, context: Any) -> Any:
+        calls.started += 1
+        begun = clock()
+        answered = False
         try:
             if request is None:  # see `readable`
                 raise Refused(UNREADABLE)
-            return await method(request, context)
+            answer = await method(request, context)
+            answered = True
+            took(clock() - begun)
+            return answer
         except (Faults, NotSupported, Refused) as error:
             await abort(context, error)
         except (grpc.aio.AbortError, grpc.aio.UsageError):
@@ -237,5 +284,30 @@ def mapped(method: Unary, name: str) -> Unary:
         except Exception:  # noqa: BLE001 -- the last stop: whatever it is, the log gets all of it and the caller nothing
             _LOG.exception("%s failed", name)
             await abort(context, Refusal(Reason.INTERNAL, "a fault of the server; its log has the details"))
+        finally:
+            if not answered:  # without a code: whoever asked has gone
+                calls.ended(_status_name(context, "CANCELLED"), clock() - begun)
 
     return call
+
+
+def counted(stream: Unary, calls: MethodCalls) -> Unary:
+    """A method that streams both ways, with its calls counted; it maps its errors itself."""
+
+    async def call(requests: Any, context: Any) -> None:
+        calls.started += 1
+        begun = time.perf_counter()
+        status = "CANCELLED"
+        try:
+            await stream(requests, context)
+            status = "OK"
+        finally:
+            calls.ended(_status_name(context, status), time.perf_counter() - begun)
+
+    return call
+
+
+def _status_name(context: Any, otherwise: str) -> str:
+    """The status that a call was ended with; a context that was told none has a 0."""
+    code = context.code()
+    return code.name if isinstance(code, grpc.StatusCode) else otherwise

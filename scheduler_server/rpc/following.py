@@ -91,6 +91,7 @@ class Followers(Generic[Entry]):
         self._look = look
         self._draining = False
         self._count = 0
+        self.sent = 0  # messages, over all readers
 
     def __len__(self) -> int:
         return self._count
@@ -148,6 +149,7 @@ class Followers(Generic[Entry]):
                 position = entry.sequence
                 if matches(entry):
                     await _write(context, respond(self._token(position), entry))
+                    self.sent += 1
                     due = False
                 elif turn.over():
                     await turn.pause()
@@ -157,6 +159,7 @@ class Followers(Generic[Entry]):
                 continue
             if due:
                 await _write(context, respond(self._token(position), None))
+                self.sent += 1
             try:
                 async with asyncio.timeout(SIGN_OF_LIFE_S):
                     await arrived.wait()

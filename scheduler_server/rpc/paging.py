@@ -12,10 +12,9 @@ import json
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.rpc.checks import Checker
 from scheduler_server.rpc.errors import Refused
 
@@ -104,7 +103,10 @@ def _digest(bound_to: bytes, body: bytes) -> bytes:
     return hashlib.sha256(bound_to + b"\0" + body).digest()[:_DIGEST_BYTES]
 
 
-class Page:
+Row = TypeVar("Row")
+
+
+class Page(Generic[Row]):
     """The first `limit` rows after a position, of rows offered in any order.
 
     Never sorts more than the page and a little at once, so that no step of a scan takes long. `more` tells whether rows
@@ -115,11 +117,11 @@ class Page:
         self._limit = limit
         self._after = after
         self._backwards = backwards
-        self._rows: list[tuple[Position, WorkerRecord]] = []
+        self._rows: list[tuple[Position, Row]] = []
         self._last: Position | None = None  # once there are enough: what lies beyond need not be kept
         self.more = False
 
-    def offer(self, at: Position, record: WorkerRecord) -> None:
+    def offer(self, at: Position, record: Row) -> None:
         """Keep this row if it belongs to the page."""
         if self._after is not None and not self._before(self._after, at):
             return
@@ -130,7 +132,7 @@ class Page:
         if len(self._rows) >= self._limit + _SPARE:
             self._trim()
 
-    def rows(self) -> list[tuple[Position, WorkerRecord]]:
+    def rows(self) -> list[tuple[Position, Row]]:
         """The page, in order."""
         self._trim()
         return self._rows
@@ -147,5 +149,5 @@ class Page:
             self._last = self._rows[-1][0]
 
 
-def _position(row: tuple[Position, WorkerRecord]) -> Position:
+def _position(row: tuple[Position, Any]) -> Position:
     return row[0]

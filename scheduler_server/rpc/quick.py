@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from scheduler_api.v1 import schedule_service_pb2
 from scheduler_server.assignment.effects import Reply
 from scheduler_server.assignment.events import Submit
-from scheduler_server.assignment.explanation import best_of
+from scheduler_server.assignment.telling import best_of
 from scheduler_server.model.decision import Cause, Decision, Source, Term
 from scheduler_server.model.making import make
 from scheduler_server.model.task import Task
@@ -71,7 +71,13 @@ class Requests:
             raise Refused(UNREADABLE) from None
         asked = decode.submit(request, "" if number is None else f"requests[{number}].")
         # A second task_id further on would win over the first: then nothing may be concluded from what follows it.
-        if kind is not None and len(kind[0]) <= _LONGEST_KIND and asked.task.task_id.encode() == data[begin:end]:
+        # And a request that names its trace is of a kind of its own: it would only push out the others.
+        if (
+            kind is not None
+            and len(kind[0]) <= _LONGEST_KIND
+            and asked.task.trace is None
+            and asked.task.task_id.encode() == data[begin:end]
+        ):
             if len(self._kinds) >= _KINDS:
                 self._kinds.clear()
             self._kinds[kind] = asked

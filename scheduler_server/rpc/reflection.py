@@ -11,21 +11,30 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from scheduler_server.rpc.access_guard import Guard
+
 V1 = "grpc.reflection.v1.ServerReflection"
 V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
 
-def add_reflection(server: "grpc.aio.Server", services: list[str]) -> None:
-    """Let the server describe these services, and reflection itself."""
+def add_reflection(server: "grpc.aio.Server", services: list[str], guard: Guard | None = None) -> None:
+    """Let the server describe these services, and reflection itself, to whom the `guard` lets."""
     _describe_v1()
     servicer: Any = _Reflection([*services, V1, V1ALPHA])
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
+    answer = servicer.ServerReflectionInfo
+
+    def handler(version: str) -> Any:
+        return grpc.stream_stream_rpc_method_handler(
+            answer if guard is None else guard.generated(answer, f"{version}/ServerReflectionInfo"),
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+
     server.add_generic_rpc_handlers(
-        tuple(grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in (V1, V1ALPHA))
+        tuple(
+            grpc.method_handlers_generic_handler(version, {"ServerReflectionInfo": handler(version)})
+            for version in (V1, V1ALPHA)
+        )
     )
 
 

@@ -2,7 +2,8 @@
 
 import time
 from asyncio import sleep
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 
@@ -13,6 +14,7 @@ from scheduler_server.model.clock import Now
 from scheduler_server.model.outcome import OutcomeResult
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.rpc import decode, encode, quick
+from scheduler_server.rpc.access_names import Names
 from scheduler_server.rpc.checks import Fault, Faults
 from scheduler_server.rpc.errors import UNREADABLE, NotSupported, Refused, abort, item_error, on_bytes
 from scheduler_server.rpc.shell import Shell
@@ -30,6 +32,9 @@ _JOURNAL_AGAIN_S = 5.0
 
 _ACCEPTED = schedule_service_pb2.OUTCOME_RESULT_ACCEPTED
 
+Read: TypeAlias = Callable[[bytes, int], Submit]
+"""Reads a request of a batch: its bytes, and its place among them."""
+
 
 class ScheduleCalls:
     """Each method: check the message, one event, encode the answer. What can be refused is told by exception."""
@@ -40,8 +45,10 @@ class ScheduleCalls:
         self._now = shell.now
         self._core = shell.core
         self._read = quick.Requests().submit
+        self._decode_report = decode.report
         self.watchers = TaskWatchers(self._core.incarnation, shell.now, self._core.queue.prospects)
         shell.changes.append(self.watchers)
+        self.names: Names | None = None  # set where callers are held to their names
         self.draining = False
         self._batches = 0  # under way
 
@@ -59,9 +66,17 @@ class ScheduleCalls:
     @on_bytes
     async def Assign(self, request: bytes, context: Any) -> bytes:
         """Choose a worker and lease a slot."""
+        self.refuse_if_draining()
+        return await self._answer(self._read(request), context)
+
+    def refuse_if_draining(self) -> None:
+        """Place nothing more while the server goes down."""
         if self.draining:
             raise Refused(_DRAINING)
-        event = self._read(request)
+
+    async def _answer(self, event: Submit, context: Any) -> bytes:
+        if self.names is not None and (no := self.names.submit(event)) is not None:
+            raise Refused(no)
         if event.wait_s is None and not event.enqueue:
             reply = self._handle(event)
         elif event.enqueue:
@@ -110,26 +125,30 @@ class ScheduleCalls:
     @on_bytes
     async def AssignBatch(self, request: bytes, context: Any) -> bytes:
         """Many tasks, in order, each with its own status."""
-        if self.draining:
-            raise Refused(_DRAINING)
+        return await self._assign_batch(request, self._read)
+
+    async def _assign_batch(self, request: bytes, read: Read) -> bytes:
+        self.refuse_if_draining()
         requests = quick.items(request)
         if requests is None:  # something else is in it: what this version does not know, or nothing that parses
             requests = [each.SerializeToString() for each in _batch(request).requests]
         decode.items("requests", requests)
         self._batches += 1
         try:
-            return await self._place_all(requests)
+            return await self._place_all(requests, read)
         finally:
             self._batches -= 1
 
-    async def _place_all(self, requests: list[bytes]) -> bytes:
+    async def _place_all(self, requests: list[bytes], read: Read) -> bytes:
         # All are read before any is placed: a part that does not parse makes the whole a message of another type.
-        asked: list[Submit | Faults | NotSupported] = []
-        read, handle, assigned = self._read, self._handle, quick.assigned
+        asked: list[Submit | Faults | NotSupported | Refusal] = []
+        names = self.names
+        handle, assigned = self._handle, quick.assigned
         until = time.monotonic() + _YIELD_S
         for at, each in enumerate(requests):
             try:
-                asked.append(read(each, at))
+                one = read(each, at)
+                asked.append(one if names is None else names.submit(one) or one)
             except (Faults, NotSupported) as error:
                 asked.append(error)
             if time.monotonic() > until:
@@ -139,9 +158,13 @@ class ScheduleCalls:
         promised: list[tuple[int, Submit, bool]] = []
         last = 0
         no_promises = self._no_promises() if any(isinstance(each, Submit) and each.enqueue for each in asked) else None
+        failed: dict[int, bytes] = {}  # by the refusal: a limit's is the same for all
         for at, event in enumerate(asked):
             if not isinstance(event, Submit):
-                results.append(_failed(event))
+                told = failed.get(id(event))
+                if told is None:
+                    told = failed[id(event)] = _failed(event)
+                results.append(told)
                 continue
             if not event.enqueue:
                 reply = handle(event)
@@ -175,7 +198,11 @@ class ScheduleCalls:
         until = time.monotonic() + _YIELD_S
         for at, each in enumerate(reports):
             try:
-                reply = self._handle(decode.report(each, f"reports[{at}]."))
+                report = self._decode_report(each, f"reports[{at}].")
+                if self.names is not None and (no := self.names.report(report.lease_id)) is not None:
+                    add(result=schedule_service_pb2.OUTCOME_RESULT_REFUSED).error.CopyFrom(item_error(no))
+                    continue
+                reply = self._handle(report)
             except Faults as error:
                 result = add(result=schedule_service_pb2.OUTCOME_RESULT_REFUSED)
                 result.error.CopyFrom(item_error(error))

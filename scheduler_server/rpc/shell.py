@@ -1,15 +1,17 @@
 """Owns the core: one event in, its effects carried out, timers armed."""
 
 import asyncio
+import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Protocol
 
 from scheduler_server.assignment import effects
 from scheduler_server.assignment.core import Scheduler
-from scheduler_server.assignment.events import Abandon, CloseQueue, Event, Slept, Submit, Tick, Withdraw
+from scheduler_server.assignment.events import Abandon, CloseQueue, Event, Reprioritize, Slept, Submit, Tick, Withdraw
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
 from scheduler_server.assignment.trail import NO_TRAIL
@@ -30,6 +32,9 @@ LEASE = "lease"
 WAITING = "task"
 """The journal's kind of entry for a task that waits."""
 
+ORDER = "order"
+"""The journal's kind of entry for an operator's standing order."""
+
 EVENTS_KEPT = 10_000
 """Fleet events kept for watchers that come back; overflow: the oldest goes, and a token from before it is refused."""
 
@@ -44,6 +49,14 @@ class Promises(Protocol):
         ...
 
     def hurry(self) -> None:  # noqa: D102
+        ...
+
+    @property
+    def persisted(self) -> int:  # noqa: D102
+        ...
+
+    @property
+    def healthy(self) -> bool:  # noqa: D102
         ...
 
     def status(self) -> Any:  # noqa: D102
@@ -110,12 +123,15 @@ class Shell:
         self.event_counts: Counter[FleetEventKind] = Counter()  # since the start
         self.last_event = 0.0  # monotonic seconds
         self.changes: list[Changes] = []
+        self.told_late: list[Callable[[TaskRecord], None]] = []  # who hears what was told of a lease that had ended
+        self.listeners: list[Callable[[FleetEvent], None]] = []  # who hears every event
         self.keeper: Keeper | None = None
         self.durable = Durable(journal)
         self._tickets: dict[int, asyncio.Future[effects.Reply]] = {}
         self._last_ticket = 0
         self._enqueued = ""  # the task that `enqueue` is about, as the journal names it
         self._queued = 0  # and the journal's sequence of it
+        self.ordered = 0  # the journal's sequence of the latest standing order, or of its end; 0: it had no room
         self._ended = 0  # the journal's sequence of the handed over lease that ended last in this event
         self._held_acks: dict[int, int] = {}  # by session, answers that wait for the disk
         self._promised = False  # the next lease takes the place of a waiting task's entry
@@ -130,8 +146,12 @@ class Shell:
             effects.HandOver: self._hand_over,
             effects.Recall: self._recall,
             effects.Acked: self._acknowledge,
+            effects.ToldLate: self._tell_late,
+            effects.Stands: self._stand,
         }
         self._now = now
+        # What time brings about belongs to no call, whichever has set the timer: no log record may carry its trace.
+        self._nobodys = Context()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = float("inf")
@@ -197,6 +217,12 @@ class Shell:
     def _publish(self, effect: effects.Published) -> None:
         self.events.add(effect.event)
         self.event_counts[effect.event.kind] += 1
+        for listener in self.listeners:
+            listener(effect.event)
+
+    def _tell_late(self, effect: effects.ToldLate) -> None:
+        for hear in self.told_late:
+            hear(effect.record)
 
     def _resolve(self, effect: effects.Resolved) -> None:
         waiting = self._tickets.pop(effect.ticket, None)
@@ -222,6 +248,13 @@ class Shell:
             return
         for changes in self.changes:
             changes.of_unplaced(effect.ended)
+
+    def _stand(self, effect: effects.Stands) -> None:
+        name = json.dumps(effect.about)
+        if effect.order is None:
+            self.ordered = self.journal.delete(ORDER, name)
+        else:
+            self.ordered = self.journal.put(ORDER, name, effect)
 
     def _move(self, effect: effects.Moved) -> None:
         for changes in self.changes:
@@ -351,6 +384,11 @@ class Shell:
             return reply, self.journal.status().sequence, False
         return reply, self._queued, True
 
+    def reprioritize(self, event: Reprioritize) -> tuple[effects.PriorityReply, int]:
+        """Give a waiting task another priority; and the journal's sequence of that, below 0 where it has no entry."""
+        self._enqueued, self._queued = f"{len(event.tenant)}:{event.tenant}{event.task_id}", -1
+        return self.handle(event), self._queued
+
     def take_back(self, event: Submit) -> None:
         """A promise that could not be made durable is none: the task waits no more, unless with a call of its own."""
         task = event.task
@@ -368,7 +406,7 @@ class Shell:
             self._timer.cancel()
         self._armed_for = due
         delay = max(0.0, due - self._now().monotonic)
-        self._timer = self._loop.call_later(delay, self.tick)
+        self._timer = self._loop.call_later(delay, self.tick, context=self._nobodys)
 
     def tick(self) -> None:
         """Let the core see what time it is: what the timer does."""
@@ -386,4 +424,14 @@ def waiting_id(task: Task) -> str:
     return f"{len(task.tenant)}:{task.tenant}{task.task_id}"
 
 
-_REPLIES = frozenset({effects.Reply, effects.OutcomeReply, effects.CancelReply, effects.RemoveReply})
+_REPLIES = frozenset(
+    {
+        effects.Reply,
+        effects.OutcomeReply,
+        effects.CancelReply,
+        effects.RemoveReply,
+        effects.OrderReply,
+        effects.PriorityReply,
+        effects.ForgetReply,
+    }
+)

@@ -9,10 +9,11 @@ from scheduler_server.fallback import round_robin
 from scheduler_server.fallback.breaker import ALL, BreakerState
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Rejection
+from scheduler_server.model.standing import About, OrderKind, StandingOrder
 from scheduler_server.model.worker import Accounting, Health
 from scheduler_server.registry.record import WorkerRecord
-from scheduler_server.rpc import encode
-from scheduler_server.rpc.stores import JOURNAL, SNAPSHOT, TASKS, Stores
+from scheduler_server.rpc import encode, history_view
+from scheduler_server.rpc.stores import DECISION_LOG, JOURNAL, SNAPSHOT, TASKS, Stores
 from scheduler_server.scorer.settings import ScorerSettings
 
 MOST_TYPE_BREAKERS = 100
@@ -71,8 +72,23 @@ def policy(message: admin_service_pb2.Policy, core: Scheduler, profile: str) -> 
     message.fallback = round_robin.NAME
     message.order = core.queue.waiting.order.name
     message.objective = core.queue.objective
+    message.overrides = len(core.overrides.in_force)
     if core.scorer.name == "weighted":
         encode.set_span(message.max_wait, core.settings.scorer.max_wait_ms / 1_000.0)
+    forced = dict(core.standing.of(OrderKind.FALLBACK))
+    for about, order in sorted(forced.items()):
+        if about.name == ALL:
+            _forced(message.forced_fallback, order)
+        elif len(message.forced_types) < MOST_TYPE_BREAKERS:
+            _forced(message.forced_types.add(task_type=about.name), order)
+
+
+def _forced(message: Any, order: StandingOrder) -> None:
+    """Fill a ForcedFallback."""
+    encode.set_instant(message.since, order.since)
+    if order.until is not None:
+        encode.set_instant(message.expires_at, order.until)
+    message.author, message.reason = order.author, order.reason
 
 
 def decisions(response: admin_service_pb2.GetStatusResponse, core: Scheduler) -> None:
@@ -90,6 +106,8 @@ def stores(response: admin_service_pb2.GetStatusResponse, kept: Stores) -> None:
         _journal(response.stores.add(), kept)
     _snapshot(response.stores.add(), kept)
     _tasks(response.stores.add(), kept)
+    if kept.history is not None:
+        history_view.fill(response.stores.add(), kept.history)
     for status in response.stores:
         if status.state in (_DEGRADED, _UNAVAILABLE):
             part = response.degraded.add(name=f"store.{status.name}")
@@ -99,6 +117,8 @@ def stores(response: admin_service_pb2.GetStatusResponse, kept: Stores) -> None:
                 part.consequence = _TASKS_STAY
                 if kept.tasks.link.failed_since is not None:
                     encode.set_instant(part.since, kept.tasks.link.failed_since)
+            if status.name == DECISION_LOG:
+                part.consequence = history_view.consequence(status.state == _UNAVAILABLE)
             if status.name == JOURNAL:
                 part.consequence = _LEASES_AT_RISK if status.state == _UNAVAILABLE else _LEASES_DROPPED
 
@@ -179,34 +199,54 @@ def _why_degraded(status: admin_service_pb2.StoreStatus, kept: Stores) -> str:
 
 def breakers(response: admin_service_pb2.GetStatusResponse, core: Scheduler, now: Now) -> None:
     """Fill in the breaker and those of task types, and what is degraded by them."""
-    response.breaker.state = admin_service_pb2.BREAKER_STATE_CLOSED
-    response.breaker.threshold = core.settings.fallback.failure_threshold
-    states = {name: (state, failures, trial_s) for name, state, failures, trial_s in core.breaker.states(now.monotonic)}
-    open_for_s = {each["circuit"]: each["open_for_s"] for each in core.breaker.state(now.monotonic)}
-    for name in sorted(states):
-        state, failures, trial_s = states[name]
-        message: Any
-        if name == ALL:
-            message = response.breaker
-        elif state is BreakerState.CLOSED:
+    breaker(response.breaker, core, now, ALL)
+    for name, state, failures, _ in sorted(core.breaker.states(now.monotonic)):
+        if state is BreakerState.CLOSED:
             continue
-        else:
+        message = response.breaker
+        if name != ALL:
             response.open_type_breakers += 1
             if response.open_type_breakers > MOST_TYPE_BREAKERS:
                 continue
-            message = response.type_breakers.add(task_type=name, threshold=core.settings.fallback.failure_threshold)
+            message = response.type_breakers.add()
+            breaker(message, core, now, name)
+        part = response.degraded.add(name=f"breaker.{name}" if name else "breaker")
+        part.since.CopyFrom(message.opened_at)
+        how = "by an operator's order" if message.tripped else f"after {failures} failures in a row"
+        part.detail = f"{state.name.lower().replace('_', ' ')} {how}"
+        part.consequence = _TYPE_FALLS_BACK if name else _ALL_FALL_BACK
+    for about, order in core.standing.of(OrderKind.FALLBACK):
+        if about.name != ALL and len(response.degraded) >= MOST_TYPE_BREAKERS:
+            continue
+        part = response.degraded.add(name=f"fallback.{about.name}" if about.name else "fallback")
+        encode.set_instant(part.since, order.since)
+        part.detail = "forced by an operator" + (f": {order.reason}" if order.reason else "")
+        part.consequence = _TYPE_FALLS_BACK if about.name else _ALL_FALL_BACK
+
+
+def breaker(message: Any, core: Scheduler, now: Now, name: str) -> None:
+    """Fill a BreakerStatus."""
+    message.task_type = name
+    message.state = BreakerState.CLOSED.value
+    message.threshold = core.settings.fallback.failure_threshold
+    for each, state, failures, trial_s in core.breaker.states(now.monotonic):
+        if each != name:
+            continue
         message.state = state.value
         message.consecutive_failures = failures
+        trip = core.standing.orders.get(About(OrderKind.TRIP, name))
+        if trip is not None:
+            message.tripped = True
+            encode.set_instant(message.opened_at, trip.since)
+            if trip.until is not None:
+                encode.set_instant(message.trip_expires_at, trip.until)
+            return
         if state is BreakerState.CLOSED:
-            continue
-        opened_at = now.wall - open_for_s[name]
-        encode.set_instant(message.opened_at, opened_at)
+            return
+        open_for_s = {kept["circuit"]: kept["open_for_s"] for kept in core.breaker.state(now.monotonic)}
+        encode.set_instant(message.opened_at, now.wall - open_for_s[name])
         if state is BreakerState.OPEN:
             encode.set_instant(message.next_trial_at, now.wall + trial_s)
-        part = response.degraded.add(name=f"breaker.{name}" if name else "breaker")
-        encode.set_instant(part.since, opened_at)
-        part.detail = f"{state.name.lower().replace('_', ' ')} after {failures} failures in a row"
-        part.consequence = _TYPE_FALLS_BACK if name else _ALL_FALL_BACK
 
 
 # ---------------------------------------------------------------------- workers

@@ -4,13 +4,14 @@ import logging
 from typing import Any
 
 from scheduler_server.dispatch.dispatcher import Dispatcher
+from scheduler_server.history.history import History
 from scheduler_server.storage.snapshot_keeper import SnapshotKeeper
 
 _LOG = logging.getLogger(__name__)
 
 _MOST_WARNINGS = 100
 
-SNAPSHOT, JOURNAL, TASKS = "snapshot", "journal", "tasks"
+SNAPSHOT, JOURNAL, TASKS, DECISION_LOG = "snapshot", "journal", "tasks", "decision_log"
 
 
 class Stores:
@@ -23,6 +24,7 @@ class Stores:
         self.snapshots: SnapshotKeeper | None = None  # None where nothing survives
         self.journal_warnings: list[str] = []
         self.tasks: Dispatcher | None = None  # None where tasks come by Assign only
+        self.history: History | None = None
 
     def warn(self, message: str) -> None:
         """Log a warning about the journal and keep it for the status."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -13,7 +14,10 @@ from scheduler_api.v1 import worker_pb2
 from scheduler_server.assignment import effects
 from scheduler_server.assignment.events import Disconnect
 from scheduler_server.model.refusal import Reason, Refusal
+from scheduler_server.model.task import Task
+from scheduler_server.model.trace import Trace
 from scheduler_server.rpc import decode_beat, encode
+from scheduler_server.rpc.access_names import Names
 from scheduler_server.rpc.checks import Faults
 from scheduler_server.rpc.errors import UNREADABLE, NotSupported, Refused, abort
 from scheduler_server.rpc.shell import Shell
@@ -28,6 +32,11 @@ MAX_OUTBOUND = 1_024
 be given a task either, and its reconnect is told what it missed. Plain acks do not add up: a newer one stands for an
 older."""
 
+ACKS_TOGETHER_S = 0.01
+"""The ack of reports may wait for so long: a worker with many tasks reports all the time, and one ack says what several
+would (each costs the server as much as a decision). A heartbeat without reports, which may measure the round trip, is
+answered at once."""
+
 LAST_WORDS_S = 5.0
 """Time for a goodbye to get through; then the stream is ended without it."""
 
@@ -35,13 +44,19 @@ LAST_WORDS_S = 5.0
 class Session:
     """One stream. `outbound` holds what is to be sent; only the stream's handler writes, only its reader reads."""
 
-    __slots__ = ("closing", "error", "handler", "last_words", "number", "outbound", "wake", "worker_id")
+    __slots__ = (
+        "ack", "acking", "closing", "error", "handler", "last_words", "number", "outbound", "reported", "wake",
+        "worker_id",
+    )  # fmt: skip
 
     def __init__(self, number: int, handler: "asyncio.Task[Any]") -> None:
         self.number = number
         self.handler = handler
         self.worker_id = ""
         self.outbound: deque[worker_pb2.WorkerDirective] = deque()
+        self.reported = 0  # the sequence of its last heartbeat that had reports
+        self.ack: effects.Acked | None = None  # waits to be sent, or for one that stands for it
+        self.acking = False  # a timer will send it
         self.closing = False  # nothing more is read; the handler returns once it has written what there is
         self.error: Faults | NotSupported | Refused | None = None
         self.wake: asyncio.Future[None] | None = None
@@ -76,14 +91,21 @@ class WorkerStreams:
         self._numbers = count(1)
         self._sessions: dict[int, Session] = {}
         self._incarnation = shell.core.incarnation
-        self._unhealthy_after_s = shell.core.settings.health.unhealthy_after_s
         self.first_heartbeat_s = FIRST_HEARTBEAT_S
         self.draining = False
         self.overflowed = 0
+        self.received = self.sent = 0  # messages, over all streams
+        self.decode = decode_beat.heartbeat  # it and the next are set where tasks are traced
+        self.span_of: Callable[[Task], Trace | None] = encode.of_task
+        self.names: Names | None = None  # set where callers are held to which workers they may be
         shell.sessions = self
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def _unhealthy_after_s(self) -> float:
+        return self._shell.core.settings.health.unhealthy_after_s
 
     def waiting(self, session: int | None) -> int:
         """Directives that wait to be written to a session; 0 where there is none."""
@@ -112,6 +134,7 @@ class WorkerStreams:
             while True:
                 while outbound:
                     await context.write(outbound.popleft())
+                    self.sent += 1
                 if session.closing:
                     break
                 session.wake = loop.create_future()
@@ -136,7 +159,10 @@ class WorkerStreams:
                 message = await context.read()
             if message is not grpc.aio.EOF:
                 wall = self._shell.now().wall
+                self.received += 1
                 event = decode_beat.connect(message, session.number, wall)
+                if self.names is not None:
+                    self.names.connect(event, session.handler)
                 session.worker_id = event.worker_id
                 self._shell.handle(event)
                 await self._converse(session, context)
@@ -162,7 +188,13 @@ class WorkerStreams:
             message = await read()
             if message is end:
                 return
-            handle(decode_beat.heartbeat(message, number, session.worker_id, now().wall))
+            self.received += 1
+            event = self.decode(message, number, session.worker_id, now().wall)
+            if event.registration is not None and self.names is not None:
+                self.names.registration(event.registration)
+            if event.sample.reports:
+                session.reported = event.sample.sequence
+            handle(event)
 
     # ------------------------------------------------------------------ to the worker
 
@@ -176,7 +208,19 @@ class WorkerStreams:
             session.close(Refused(effect.refusal))
             return
         outbound = session.outbound
-        directive = encode.directive(effect, incarnation=self._incarnation, unhealthy_after_s=self._unhealthy_after_s)
+        if kind is effects.Acked:
+            if 0 < effect.sequence <= session.reported and _is_plain(effect):
+                self._acknowledge_soon(session, effect)
+                return
+            session.ack = None  # this one stands for it
+        elif kind is effects.Goodbye:
+            self._acknowledge(session)
+        directive = encode.directive(
+            effect,
+            incarnation=self._incarnation,
+            unhealthy_after_s=self._unhealthy_after_s,
+            span_of=self.span_of,
+        )
         if kind is effects.Acked:
             _stand_for_older(directive.ack, outbound)
         elif kind is effects.Welcomed:
@@ -192,6 +236,30 @@ class WorkerStreams:
             session.close()
         else:
             session.rouse()
+
+    def _acknowledge_soon(self, session: Session, ack: effects.Acked) -> None:
+        session.ack = ack
+        if not session.acking:
+            session.acking = True
+            asyncio.get_running_loop().call_later(ACKS_TOGETHER_S, self._acknowledge_now, session)
+
+    def _acknowledge_now(self, session: Session) -> None:
+        session.acking = False
+        if not session.closing:
+            self._acknowledge(session)
+            session.rouse()
+
+    def _acknowledge(self, session: Session) -> None:
+        ack, session.ack = session.ack, None
+        if ack is not None:
+            directive = encode.directive(ack, incarnation=self._incarnation, unhealthy_after_s=self._unhealthy_after_s)
+            _stand_for_older(directive.ack, session.outbound)
+            session.outbound.append(directive)
+
+
+def _is_plain(ack: effects.Acked) -> bool:
+    """Does it only say that all is well?"""
+    return ack.heartbeat_interval_s is None and not ack.verdicts and not ack.refused
 
 
 def _stand_for_older(ack: worker_pb2.Ack, outbound: deque[worker_pb2.WorkerDirective]) -> None:

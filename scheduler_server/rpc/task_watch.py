@@ -47,6 +47,11 @@ class TaskWatchers:
     def __len__(self) -> int:
         return len(self._followers)
 
+    @property
+    def sent(self) -> int:
+        """Messages sent to all watchers since the start."""
+        return self._followers.sent
+
     def drain(self) -> None:
         """End them all, and take no more."""
         self._followers.drain()

@@ -1,6 +1,6 @@
 """AdminService.WatchEvents: the fleet's events, from the shell's ring (`following.py` says how)."""
 
-from typing import Any
+from typing import Any, cast
 
 from scheduler_api.v1 import admin_service_pb2
 from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
@@ -49,6 +49,8 @@ _SEVERITIES = frozenset(admin_service_pb2.Severity.values())
 def severity(event: FleetEvent) -> admin_service_pb2.Severity.ValueType:
     """How bad an event is: CRITICAL when decisions are affected, WARNING when a worker is."""
     kind = event.kind
+    if event.severity:
+        return cast(admin_service_pb2.Severity.ValueType, event.severity)
     if kind is FleetEventKind.BREAKER_OPENED:
         return CRITICAL
     if kind in _WARNINGS:
@@ -56,6 +58,11 @@ def severity(event: FleetEvent) -> admin_service_pb2.Severity.ValueType:
     if kind in _BOTH_WAYS:
         return WARNING if event.after in _FOR_THE_WORSE else INFO
     return INFO
+
+
+def severity_name(event: FleetEvent) -> str:
+    """The same in a word, as the decision log has it."""
+    return admin_service_pb2.Severity.Name(severity(event)).removeprefix("SEVERITY_").lower()
 
 
 def sentence(event: FleetEvent) -> str:
@@ -110,6 +117,11 @@ class EventWatchers:
 
     def __len__(self) -> int:
         return len(self._followers)
+
+    @property
+    def sent(self) -> int:
+        """Messages sent to all watchers since the start."""
+        return self._followers.sent
 
     def drain(self) -> None:
         """End them all, and take no more: the server is going down."""

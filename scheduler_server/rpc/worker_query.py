@@ -44,6 +44,11 @@ class Profile:
         self._capabilities = checker.names("capabilities", request.capabilities)
         self._labels = checker.pairs("match_labels", request.match_labels.items())
 
+    @property
+    def everybody(self) -> bool:
+        """Has every worker it?"""
+        return not self._capabilities and not self._labels
+
     def matches(self, record: WorkerRecord) -> bool:
         """Has it all of them?"""
         registration = record.registration

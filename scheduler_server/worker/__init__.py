@@ -12,8 +12,8 @@
 
 A program whose tasks come by other means says only what it runs: `with worker.running_task(lease_id): ...`.
 
-May import: grpc, google.protobuf, psutil, scheduler_api, the standard library. Nothing of the server: this
-folder lives in other people's programs.
+May import: grpc, google.protobuf, psutil, scheduler_api, OpenTelemetry's API where it is installed, the standard
+library. Nothing of the server: this folder lives in other people's programs.
 
 What is decided is kept apart from what is done. Pure, with time as an argument:
 
@@ -32,6 +32,7 @@ What touches the world:
     link.py          the stream, on threads   channel.py    how a dead server is noticed
     handlers.py      from lease to outcome    pool.py, coroutines.py   where handlers run
     measure.py, cgroup.py   CPU and memory    signals.py    SIGTERM and SIGINT
+    tracing.py       a span around each task that is traced
 
 A drain that the server asks for lasts as long as its session: the server says it again after the next
 welcome.

@@ -1,6 +1,7 @@
 """The connection's settings: how a dead server is noticed, and what may pass."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import grpc
 
@@ -20,12 +21,18 @@ OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 )
 
 
+AnyCredentials: TypeAlias = grpc.ChannelCredentials | Callable[[], grpc.ChannelCredentials] | None
+"""TLS, or what makes it anew for each stream (files that are rotated), or plaintext."""
+
+
 def dial(
     address: str,
-    credentials: grpc.ChannelCredentials | None = None,
+    credentials: AnyCredentials = None,
     call_credentials: grpc.CallCredentials | None = None,
 ) -> grpc.Channel:
-    """A fresh channel, not connected yet. Without credentials it is plaintext."""
+    """A fresh channel, not connected yet. Without credentials it is plaintext. Raises CredentialError."""
+    if callable(credentials):
+        credentials = credentials()
     if credentials is None:
         return grpc.insecure_channel(address, options=OPTIONS)
     if call_credentials is not None:

@@ -43,6 +43,7 @@ class Engine:
         dial: Callable[[], grpc.Channel],
         metadata: Metadata,
         background: Callable[[], int],
+        token: str | Callable[[], str] | None = None,
     ) -> None:
         self.profile = profile
         self.clock = time.monotonic
@@ -57,6 +58,7 @@ class Engine:
         self._link = Link(
             dial=dial,
             metadata=metadata,
+            token=token,
             open_session=self._open_session,
             receive=self._receive,
             sample=Meter(time.monotonic).sample,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from scheduler_api.v1.task_pb2 import Outcome
 from scheduler_server.worker import outcome as outcomes
+from scheduler_server.worker import tracing
 from scheduler_server.worker.coroutines import Coroutines
 from scheduler_server.worker.errors import TaskDeclined
 from scheduler_server.worker.pool import DaemonPool
@@ -75,7 +76,8 @@ class Handlers:
         result, error = None, None
         try:
             if not context.cancelled.is_set():
-                result = handler(context)
+                with tracing.running(context):
+                    result = handler(context)
         except BaseException as raised:  # noqa: BLE001 - even SystemExit in a handler is that task's failure, not the worker's
             error = raised
         self._tell(context, ended, result, error, self._clock() - started)
@@ -86,8 +88,9 @@ class Handlers:
         error: BaseException | None = None
         try:
             if not context.cancelled.is_set():
-                pending = handler(context)
-                result = await pending if inspect.isawaitable(pending) else pending
+                with tracing.running(context):
+                    pending = handler(context)
+                    result = await pending if inspect.isawaitable(pending) else pending
         except asyncio.CancelledError as raised:
             error = raised
         except BaseException as raised:  # noqa: BLE001 - as above

@@ -16,6 +16,7 @@ import grpc
 
 from scheduler_api.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from scheduler_api.v1.worker_pb2 import WorkerDirective, WorkerHeartbeat
+from scheduler_server.credentials import CredentialError
 from scheduler_server.worker.backoff import Backoff
 from scheduler_server.worker.ending import Again, Stop, after_goodbye, after_status
 from scheduler_server.worker.measure import Sample
@@ -39,6 +40,7 @@ class Link:
         *,
         dial: Callable[[], grpc.Channel],
         metadata: Metadata,
+        token: str | Callable[[], str] | None = None,
         open_session: Callable[[int], Session],
         receive: Callable[[Session, WorkerDirective], None],
         sample: Callable[[], Sample],
@@ -47,6 +49,7 @@ class Link:
     ) -> None:
         self._dial = dial
         self._metadata = tuple(metadata)
+        self._token = token
         self._open_session = open_session
         self._receive = receive
         self._sample = sample
@@ -92,20 +95,29 @@ class Link:
             self._connections += 1
             session = self._session = self._open_session(self._connections)
         try:
+            metadata = self._all_metadata()
             with self._dial() as channel:
-                call = ScheduleServiceStub(channel).Schedule(self._beats(session), metadata=self._metadata)
+                call = ScheduleServiceStub(channel).Schedule(self._beats(session), metadata=metadata)
                 with self._changed:
                     self._call = call
                     closed_meanwhile = self._closed
                 if closed_meanwhile:
                     call.cancel()
                 return self._read(session, call)
+        except CredentialError as error:
+            return Again(fault=True, why=str(error))
         finally:
             with self._changed:
                 self._session = self._call = None
                 self._changed.notify_all()  # ends _beats
             if session.welcomed_at is not None and time.monotonic() - session.welcomed_at >= LIVED_S:
                 self._backoff.reset()
+
+    def _all_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        if self._token is None:
+            return self._metadata
+        token = self._token() if callable(self._token) else self._token
+        return (*self._metadata, ("authorization", f"Bearer {token}"))
 
     def _read(self, session: Session, call: "grpc._CallIterator[WorkerDirective]") -> Stop | Again:
         limit = _cancel_after(WELCOME_S, call)
@@ -121,6 +133,8 @@ class Link:
         except grpc.RpcError:
             details = call.details() or ""
             ending = after_status(call.code(), details, tuple(call.trailing_metadata() or ()))
+            if call.code() is grpc.StatusCode.UNAUTHENTICATED and callable(self._token):
+                ending = Again(fault=True, why=f"UNAUTHENTICATED: {details}")  # the next token may be a good one
         finally:
             limit.cancel()
         return after_goodbye(session.goodbye) if session.goodbye is not None else ending

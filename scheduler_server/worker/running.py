@@ -19,6 +19,7 @@ class Lease:
     run: RunTask | None = None
     started_at: float | None = None
     listed: bool = True  # False once the server has said that it knows nothing of it
+    span: str = ""  # the program's own, as a W3C traceparent, for the report of its end
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 

@@ -22,6 +22,7 @@ class TaskContext:
     attributes: Mapping[str, str]
     predicted_duration_s: float | None  # None: nothing known
     trace: str | None  # the server's span as a W3C traceparent; None: not traced
+    trace_state: str = ""  # what goes with it, as a W3C tracestate
     cancelled: threading.Event  # set when the task is to stop; a coroutine is cancelled as well
 
 
@@ -52,5 +53,6 @@ def context_of(lease: Lease) -> TaskContext:
         attributes=dict(task.attributes),
         predicted_duration_s=predicted,
         trace=run.trace.traceparent or None,
+        trace_state=run.trace.tracestate,
         cancelled=lease.cancelled,
     )

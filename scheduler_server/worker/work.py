@@ -87,8 +87,12 @@ class Work:
 
     def finished(self, lease_id: str, outcome: Outcome, now: float) -> None:
         """A task ended; its slot goes to the next one."""
+        lease = self.leases.get(lease_id)
         if self._end(lease_id):
-            self.outbox.add(LeaseReport(lease_id=lease_id, finished=outcome))
+            report = LeaseReport(lease_id=lease_id, finished=outcome)
+            if lease is not None and lease.span:
+                report.trace.traceparent = lease.span
+            self.outbox.add(report)
         self._start_next(now)
 
     def declined(self, lease_id: str, reason: str, now: float) -> None:

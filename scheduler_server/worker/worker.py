@@ -18,7 +18,8 @@ from scheduler_api.v1.worker_pb2 import (
     LeaseStarted,
 )
 from scheduler_server.worker import outcome as outcomes
-from scheduler_server.worker.channel import dial
+from scheduler_server.worker import tracing
+from scheduler_server.worker.channel import AnyCredentials, dial
 from scheduler_server.worker.coroutines import CLOSE_S
 from scheduler_server.worker.engine import Engine
 from scheduler_server.worker.handlers import Handler
@@ -56,7 +57,8 @@ class Worker:
         reports_outcomes: bool = True,
         background_tasks: Callable[[], int] = lambda: 0,
         drain_timeout: float = DRAIN_S,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: AnyCredentials = None,
+        token: str | Callable[[], str] | None = None,
         call_credentials: grpc.CallCredentials | None = None,
         metadata: Metadata = (),
     ) -> None:
@@ -75,7 +77,8 @@ class Worker:
             reports_outcomes: False for a program that only beats: it reports no outcome and lists no lease.
             background_tasks: Says how many tasks it has that the scheduler does not know of.
             drain_timeout: Seconds that running tasks have to finish when it stops.
-            credentials: TLS; None: plaintext.
+            credentials: TLS, or a function that makes it for each stream; None: plaintext.
+            token: A bearer token, or a function that reads it for each stream (`TokenFile`). Over TLS, or on loopback.
             call_credentials: Credentials of each call, such as a token. Only over TLS.
             metadata: Sent when a stream opens, such as an authorization header.
 
@@ -96,7 +99,9 @@ class Worker:
             reports_outcomes=reports_outcomes,
             node=machine() if node is None else node,
         )
-        self._engine = Engine(profile, lambda: dial(address, credentials, call_credentials), metadata, background_tasks)
+        self._engine = Engine(
+            profile, lambda: dial(address, credentials, call_credentials), metadata, background_tasks, token
+        )
 
     @property
     def worker_id(self) -> str:
@@ -155,6 +160,7 @@ class Worker:
         """
         check_name("lease_id", lease_id)
         lease = self._engine.act(lambda now: self._engine.work.began(lease_id, now))
+        lease.span = tracing.current()  # of the program's own: the server cannot have told it of one
         started = self._engine.clock()
         outcome = outcomes.failure("Abandoned", "the program left the task without an outcome", 0.0)
         try:

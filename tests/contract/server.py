@@ -363,9 +363,11 @@ def fields_of(message: Message) -> set[str]:
 
 
 @asynccontextmanager
-async def running(configured: Settings | None = None, **options: Any) -> AsyncIterator[Running]:
+async def running(
+    configured: Settings | None = None, *, clock: Clock | None = None, **options: Any
+) -> AsyncIterator[Running]:
     """A server while it runs."""
-    clock = Clock()
+    clock = clock or Clock()
     app = App(configured or settings(), now=clock, **options)
     await app.start()
     try:

@@ -101,11 +101,11 @@ async def test_a_malformed_question_is_told_by_field(
     assert [fault.split(":")[0] for fault in problem.fields] == [field]
 
 
-async def test_history_is_not_there_yet_and_says_so(live: Running) -> None:
+async def test_without_a_log_there_is_no_history_and_it_says_so(live: Running) -> None:
     begin = Timestamp()
     begin.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
     problem = await refused(admin(live).GetAccuracy(api.GetAccuracyRequest(range=api.TimeRange(start=begin))))
-    assert (problem.code, problem.reason) == ("UNIMPLEMENTED", "NOT_SUPPORTED_YET")
+    assert (problem.code, problem.reason) == ("FAILED_PRECONDITION", "NO_HISTORY")
 
 
 async def test_a_foreign_page_token_is_refused(live: Running) -> None:

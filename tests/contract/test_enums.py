@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from scheduler_api.v1 import admin_service_pb2, decision_pb2, schedule_service_pb2, task_pb2, worker_pb2
+from scheduler_server.alerts.rule import AlertState, Severity
 from scheduler_server.dispatch.entries import DeadReason
 from scheduler_server.fallback.breaker import BreakerState
 from scheduler_server.model.decision import Cause, Rejection, Source
@@ -28,6 +29,8 @@ PAIRS: list[tuple[type[IntEnum], Any, str, set[str]]] = [
     (Accounting, admin_service_pb2.WorkerAccounting, "WORKER_ACCOUNTING_", set()),
     (FleetEventKind, admin_service_pb2.EventKind, "EVENT_KIND_", set()),
     (DeadReason, admin_service_pb2.DeadLetterReason, "DEAD_LETTER_REASON_", set()),
+    (AlertState, admin_service_pb2.AlertState, "ALERT_STATE_", set()),
+    (Severity, admin_service_pb2.Severity, "SEVERITY_", set()),
     (BreakerState, admin_service_pb2.BreakerState, "BREAKER_STATE_", set()),
     (Intent, worker_pb2.WorkerIntent, "WORKER_INTENT_", set()),
     (VerdictKind, worker_pb2.LeaseVerdictKind, "LEASE_VERDICT_KIND_", set()),

@@ -289,7 +289,7 @@ async def test_without_a_state_folder_nothing_is_written_and_the_status_says_so(
     await server.serving()
     status = await server.status()
     warnings = {store.name: list(store.warnings) for store in status.stores}
-    assert set(warnings) == {"journal", "snapshot", "tasks"}
+    assert set(warnings) == {"journal", "snapshot", "tasks", "decision_log"}
     for name in ("journal", "snapshot"):
         assert "nothing survives a restart: storage.state_folder is empty" in warnings[name]
     assert await server.terminate() == 0

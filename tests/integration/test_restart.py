@@ -269,6 +269,8 @@ async def test_without_any_usable_snapshot_the_server_starts_with_what_is_config
     state = house.folder / "state"
     flip(state / "snapshot", 0.5)
     flip(state / "snapshot.1", 0.0)
+    for kept in state.glob("decisions.sqlite*"):
+        kept.unlink()  # or it would learn from that
     server = await house.server(port=port, predictor_default_ms=1_234)
     assert any("starting without it" in line for line in server.errors)
     await server.connected("a")

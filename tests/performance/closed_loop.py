@@ -9,6 +9,7 @@ import gc
 import os
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from itertools import count
 from time import perf_counter
 from typing import Any
@@ -17,6 +18,7 @@ import grpc
 import uvloop
 
 from scheduler_api.v1 import schedule_service_pb2, task_pb2
+from scheduler_server.credentials import tls
 from tests.performance import fleet
 from tests.performance.processes import arguments, obey
 
@@ -28,8 +30,14 @@ _SUCCEEDED = task_pb2.OUTCOME_STATUS_SUCCEEDED
 class Target:
     """One server, and what this client holds there."""
 
-    def __init__(self, address: str, workers: int) -> None:
-        self.channel = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+    def __init__(self, address: str, workers: int, secrets: Mapping[str, str]) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        if "ca_file" in secrets:
+            files = {name: path for name, path in secrets.items() if name.endswith("_file")}
+            self.channel = grpc.aio.secure_channel(address, tls(**files), options)
+        else:
+            self.channel = grpc.aio.insecure_channel(address, options)
+        self._metadata = (("authorization", f"Bearer {secrets['token']}"),) if "token" in secrets else None
         self.assign = self._call("Assign")
         self.assign_batch = self._call("AssignBatch")
         self._report = self._call("ReportOutcome")
@@ -43,9 +51,10 @@ class Target:
     def _call(self, method: str) -> Any:
         request = getattr(schedule_service_pb2, f"{method}Request")
         response = getattr(schedule_service_pb2, f"{method}Response")
-        return self.channel.unary_unary(
+        call = self.channel.unary_unary(
             _SERVICE + method, request_serializer=request.SerializeToString, response_deserializer=response.FromString
         )
+        return call if self._metadata is None else partial(call, metadata=self._metadata)
 
     def take(self, decision: Any, task_type: int) -> None:
         """Hold the lease of a decision."""
@@ -128,9 +137,10 @@ async def _batched(target: Target, window: Window, held: int, at_once: int, size
             return
 
 
-async def main(targets: dict[str, str], workers: int) -> None:
-    """Load whichever server the parent names."""
-    known = {name: Target(address, workers) for name, address in targets.items()}
+async def main(targets: dict[str, str], workers: int, secrets: dict[str, dict[str, str]] | None = None) -> None:
+    """Load whichever server the parent names; `secrets` are what a server wants: PEM files, and a token."""
+    wanted = secrets or {}
+    known = {name: Target(address, workers, wanted.get(name, {})) for name, address in targets.items()}
     for target in known.values():
         await target.channel.channel_ready()
 

@@ -12,6 +12,7 @@ from scheduler_api.v1 import decision_pb2, schedule_service_pb2, task_pb2, worke
 from scheduler_server.rpc.collector import settle
 from scheduler_server.rpc.health import Health
 from scheduler_server.rpc.server import ServerSettings, add_services, make_server
+from scheduler_server.telemetry.calls import Calls
 from tests.performance import fleet
 from tests.performance.processes import arguments, obey
 
@@ -135,7 +136,7 @@ class NoopAdmin:
 async def main(scorer: str, workers: int) -> None:
     """Serve until the parent goes."""
     server = make_server(ServerSettings())
-    add_services(server, NoopCalls(scorer, workers), NoopStreams(), NoopAdmin(), Health())
+    add_services(server, NoopCalls(scorer, workers), NoopStreams(), NoopAdmin(), Health(), Calls())
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     settle()  # as the real server does

@@ -20,7 +20,7 @@ _RETRY_S = 0.005
 
 async def main(targets: dict[str, str], workers: int) -> None:
     """Load whichever server the parent names."""
-    known = {name: Target(address, workers) for name, address in targets.items()}
+    known = {name: Target(address, workers, {}) for name, address in targets.items()}
     for target in known.values():
         await target.channel.channel_ready()
     kinds = fleet.requests()

@@ -10,6 +10,7 @@ from typing import Any
 import uvloop
 
 from scheduler_server.app import App
+from scheduler_server.history.settings import HistorySettings
 from scheduler_server.model.decision import Cause
 from scheduler_server.registry.settings import HealthSettings, WorkerSettings
 from scheduler_server.rpc.collector import collect_when_idle, settle
@@ -22,8 +23,8 @@ from tests.performance.processes import arguments, obey
 _DAY_S = 86_400.0
 
 
-def settings(scorer: str, state_folder: str) -> Settings:
-    """As delivered, except that workers which never beat again stay healthy."""
+def settings(scorer: str, state_folder: str, history: str = "") -> Settings:
+    """As delivered, except that workers which never beat again stay healthy; `history`: "off", or its URL."""
     return Settings(
         server=ServerSettings(listen="127.0.0.1:0"),
         storage=StorageSettings(state_folder=state_folder),
@@ -31,6 +32,7 @@ def settings(scorer: str, state_folder: str) -> Settings:
         health=HealthSettings(healthy_within_s=2 * _DAY_S, unhealthy_after_s=2 * _DAY_S, remove_after_s=2 * _DAY_S),
         worker=WorkerSettings(lost_track_after_s=_DAY_S),
         scorer=ScorerSettings(strategy=scorer),
+        history=HistorySettings(enabled=history != "off", url="" if history == "off" else history),
     )
 
 
@@ -43,10 +45,10 @@ async def load_fleet(app: App, workers: int) -> None:
             await asyncio.sleep(0)
 
 
-async def main(scorer: str, state_folder: str, workers: int) -> None:
+async def main(scorer: str, state_folder: str, workers: int, history: str = "") -> None:
     """Serve until the parent goes."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    app = App(settings(scorer, state_folder))
+    app = App(settings(scorer, state_folder, history))
     await app.start()
     settle()  # here and below as `serve` does; a fleet comes after the start
     collecting = asyncio.get_running_loop().create_task(collect_when_idle(lambda: app.shell.last_event))
@@ -62,7 +64,18 @@ async def main(scorer: str, state_folder: str, workers: int) -> None:
             "journal": asdict(app.stores.journal.status()),
         }
 
-    await obey({"status": status}, {"address": app.address})
+    async def pending() -> Mapping[str, Any]:
+        log = None if app.stores.history is None else app.stores.history.status()
+        return {"pending": 0 if log is None else log.pending}
+
+    async def flush() -> Mapping[str, Any]:
+        kept = app.stores.history
+        if kept is not None and kept.writer is not None:
+            await kept.writer.flushed(600.0)
+        log = None if kept is None else kept.status()
+        return {} if log is None else asdict(log)
+
+    await obey({"status": status, "pending": pending, "flush": flush}, {"address": app.address})
     collecting.cancel()
 
 

@@ -7,9 +7,11 @@ Errors. Every error carries google.rpc.ErrorInfo (domain "scheduler-server", a s
 ids and limits concerned); INVALID_ARGUMENT also google.rpc.BadRequest naming each field by its path. Codes that any
 RPC may answer, besides its own:
   INVALID_ARGUMENT    a field is out of range, malformed or contradicts another. Nothing was done. Mend the request.
-  UNAUTHENTICATED     access control is on and the caller did not prove who it is. Send a valid credential.
+  UNAUTHENTICATED     access control is on and the caller did not prove who it is (CREDENTIAL_MISSING,
+                      CREDENTIAL_UNKNOWN, CREDENTIAL_EXPIRED). Also ends what is open. Send a valid credential.
   PERMISSION_DENIED   the caller's role may not do this (ROLE_INSUFFICIENT). Ask for the role, do not retry.
-  RESOURCE_EXHAUSTED  the caller is over its rate or number of calls (RATE_LIMITED). Retry after RetryInfo.
+  RESOURCE_EXHAUSTED  the caller is over its rate or number of calls (RATE_LIMITED: retry after RetryInfo), or has too
+                      many streams (TOO_MANY_STREAMS).
   UNAVAILABLE         the server is starting or draining; nothing was done. Retry with backoff.
   UNIMPLEMENTED       this server does not have that yet; the message says what. Do not retry.
   DEADLINE_EXCEEDED   your deadline passed. What was asked may have been done; look before asking again.
@@ -6006,7 +6008,9 @@ class DecisionRecord(_message.Message):
     priority: _builtins.float
     """The task's priority in force, 0-1."""
     duration_error: _builtins.float
-    """Actual less predicted duration, over the actual one; 0 is perfect, below 0 it was shorter. Absent: not known."""
+    """Actual less predicted duration, over the actual one; 0 is perfect, below 0 it was shorter. Absent: not known, or it
+    did not succeed.
+    """
     caller_choice: _builtins.str
     """The worker that its caller would have chosen. Absent: not said."""
     trace_id: _builtins.str
@@ -6021,7 +6025,7 @@ class DecisionRecord(_message.Message):
 
     @_builtins.property
     def actual_wait(self) -> _duration_pb2.Duration:
-        """Time it really took until it started. Absent: not known."""
+        """Time it really took from when it came (`enqueued_at`, or the decision) until it started. Absent: not known."""
 
     @_builtins.property
     def actual_duration(self) -> _duration_pb2.Duration:
@@ -6310,8 +6314,8 @@ class GetAccuracyRequest(_message.Message):
 
     @_builtins.property
     def step(self) -> _duration_pb2.Duration:
-        """One row for each stretch of this length, 1 minute or more, at most 10,000 stretches. Absent: one for all. Only
-        with `range`.
+        """One row for each stretch of this length, whole minutes, at most 10,000 stretches from `range.start` on; those that
+        hold nothing have none. Absent: one for all. Only with `range`.
         """
 
     def __init__(
@@ -6516,7 +6520,9 @@ class GetUtilizationRequest(_message.Message):
 
     @_builtins.property
     def step(self) -> _duration_pb2.Duration:
-        """One row for each stretch of this length, 1 minute or more, at most 10,000 stretches. Absent: one for all."""
+        """One row for each stretch of this length, whole minutes, at most 10,000 stretches from `range.start` on; those that
+        hold nothing have none. Absent: one for all.
+        """
 
     def __init__(
         self,
@@ -6591,7 +6597,9 @@ class UtilizationRow(_message.Message):
     worker_id: _builtins.str
     """The worker. Absent: the whole fleet."""
     utilization: _builtins.float
-    """Busy over present slots, mean over the time, 0 or more. Absent: no slot was present."""
+    """Busy over present slots, mean over the time, 0 or more. Slots count while their worker could be given tasks. Absent:
+    no slot was present.
+    """
     spread: _builtins.float
     """Standard deviation over mean of the workers' busy share, 0 (even) or more. Absent: one worker, or none was busy."""
     max_over_mean: _builtins.float
@@ -6616,11 +6624,11 @@ class UtilizationRow(_message.Message):
 
     @_builtins.property
     def mean_wait(self) -> _duration_pb2.Duration:
-        """Mean time tasks waited for their start. Absent: none started."""
+        """Mean time tasks waited for their start. Without `range` only for the whole fleet. Absent: none started."""
 
     @_builtins.property
     def p99_wait(self) -> _duration_pb2.Duration:
-        """99 in 100 tasks waited no longer than this. Absent: none started."""
+        """99 in 100 tasks waited no longer than this; at most 19 % too high. Only for the whole fleet. Absent: none started."""
 
     def __init__(
         self,

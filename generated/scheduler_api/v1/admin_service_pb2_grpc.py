@@ -517,7 +517,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReprioritizeTask(self, request, context):
-        """Changes the priority of a waiting task. To cancel one use ScheduleService.CancelTask.
+        """Changes the priority of a waiting task; of one that came by a stream of Redis, until the server restarts. To cancel
+        one use ScheduleService.CancelTask.
         NOT_FOUND            never seen, or no longer kept (TASK_UNKNOWN).
         FAILED_PRECONDITION  it does not wait any more (TASK_NOT_WAITING). Ask GetTask where it stands.
         """
@@ -526,8 +527,10 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseQueue(self, request, context):
-        """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait.
+        """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait; a call
+        that neither waits nor enqueues does not go through the queue, and is answered as ever.
         INVALID_ARGUMENT     a field is out of range. Mend the request.
+        UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -585,6 +588,7 @@ class AdminServiceServicer(object):
         it contradicts another (OVERRIDE_CONFLICT). Mend it, or send `force`.
         RESOURCE_EXHAUSTED   too many overrides (TOO_MANY_OVERRIDES). Delete some.
         ALREADY_EXISTS       `override_id` is another override's (OVERRIDE_EXISTS). Choose another or none.
+        UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -601,6 +605,7 @@ class AdminServiceServicer(object):
     def DeleteOverride(self, request, context):
         """Ends an override. Decisions made under it stand.
         NOT_FOUND            no such override, or already ended (OVERRIDE_UNKNOWN).
+        UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -651,6 +656,7 @@ class AdminServiceServicer(object):
     def ListAuditEntries(self, request, context):
         """Lists who changed what, newest first.
         INVALID_ARGUMENT     a filter or page token is malformed, or the time range is reversed. Mend the request.
+        FAILED_PRECONDITION  there is no history store (NO_HISTORY). Configure one.
         UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -676,7 +682,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainAssign(self, request, context):
-        """What would Assign answer, and why? A dry run: the task need not exist, nothing is leased, nothing is learned.
+        """What would Assign answer, and why? A dry run: the task need not exist, nothing is leased, nothing is learned. A task
+        whose id is known is tried as if it were new. A predictor that is not in force knows the outcomes remembered.
         INVALID_ARGUMENT     the task is malformed, or no strategy has that name (SCORER_UNKNOWN, PREDICTOR_UNKNOWN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -704,6 +711,7 @@ class AdminServiceServicer(object):
     def ListDecisions(self, request, context):
         """Lists decisions, newest first, filtered.
         INVALID_ARGUMENT     a filter or page token is malformed, or the time range is reversed. Mend the request.
+        FAILED_PRECONDITION  there is no history store (NO_HISTORY). Configure one.
         UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -713,6 +721,7 @@ class AdminServiceServicer(object):
     def GetAccuracy(self, request, context):
         """How good are the predictions: overall, by task type, over time.
         INVALID_ARGUMENT     the time range is reversed, or has too many steps (TOO_MANY_STEPS). Mend the request.
+        FAILED_PRECONDITION  with `range`: there is no history store (NO_HISTORY). Configure one.
         UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later, or ask without `range`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -722,6 +731,7 @@ class AdminServiceServicer(object):
     def GetUtilization(self, request, context):
         """How busy was the fleet, and how evenly, over time.
         INVALID_ARGUMENT     the time range is reversed, or has too many steps (TOO_MANY_STEPS). Mend the request.
+        FAILED_PRECONDITION  with `range`: there is no history store (NO_HISTORY). Configure one.
         UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later, or ask without `range`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

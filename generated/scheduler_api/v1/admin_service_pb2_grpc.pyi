@@ -7,9 +7,11 @@ Errors. Every error carries google.rpc.ErrorInfo (domain "scheduler-server", a s
 ids and limits concerned); INVALID_ARGUMENT also google.rpc.BadRequest naming each field by its path. Codes that any
 RPC may answer, besides its own:
   INVALID_ARGUMENT    a field is out of range, malformed or contradicts another. Nothing was done. Mend the request.
-  UNAUTHENTICATED     access control is on and the caller did not prove who it is. Send a valid credential.
+  UNAUTHENTICATED     access control is on and the caller did not prove who it is (CREDENTIAL_MISSING,
+                      CREDENTIAL_UNKNOWN, CREDENTIAL_EXPIRED). Also ends what is open. Send a valid credential.
   PERMISSION_DENIED   the caller's role may not do this (ROLE_INSUFFICIENT). Ask for the role, do not retry.
-  RESOURCE_EXHAUSTED  the caller is over its rate or number of calls (RATE_LIMITED). Retry after RetryInfo.
+  RESOURCE_EXHAUSTED  the caller is over its rate or number of calls (RATE_LIMITED: retry after RetryInfo), or has too
+                      many streams (TOO_MANY_STREAMS).
   UNAVAILABLE         the server is starting or draining; nothing was done. Retry with backoff.
   UNIMPLEMENTED       this server does not have that yet; the message says what. Do not retry.
   DEADLINE_EXCEEDED   your deadline passed. What was asked may have been done; look before asking again.
@@ -177,13 +179,16 @@ class AdminServiceStub:
       INVALID_ARGUMENT     a filter or page token is malformed. Mend the request.
     """
     ReprioritizeTask: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReprioritizeTaskRequest, _admin_service_pb2.ReprioritizeTaskResponse]
-    """Changes the priority of a waiting task. To cancel one use ScheduleService.CancelTask.
+    """Changes the priority of a waiting task; of one that came by a stream of Redis, until the server restarts. To cancel
+    one use ScheduleService.CancelTask.
       NOT_FOUND            never seen, or no longer kept (TASK_UNKNOWN).
       FAILED_PRECONDITION  it does not wait any more (TASK_NOT_WAITING). Ask GetTask where it stands.
     """
     PauseQueue: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PauseQueueRequest, _admin_service_pb2.PauseQueueResponse]
-    """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait.
+    """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait; a call
+    that neither waits nor enqueues does not go through the queue, and is answered as ever.
       INVALID_ARGUMENT     a field is out of range. Mend the request.
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeQueueRequest, _admin_service_pb2.ResumeQueueResponse]
     """Ends the pause of exactly this scope. Tasks under another pause go on waiting.
@@ -217,6 +222,7 @@ class AdminServiceStub:
                            it contradicts another (OVERRIDE_CONFLICT). Mend it, or send `force`.
       RESOURCE_EXHAUSTED   too many overrides (TOO_MANY_OVERRIDES). Delete some.
       ALREADY_EXISTS       `override_id` is another override's (OVERRIDE_EXISTS). Choose another or none.
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     ListOverrides: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListOverridesRequest, _admin_service_pb2.ListOverridesResponse]
     """Lists overrides with how often each applied, newest first.
@@ -225,6 +231,7 @@ class AdminServiceStub:
     DeleteOverride: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteOverrideRequest, _admin_service_pb2.DeleteOverrideResponse]
     """Ends an override. Decisions made under it stand.
       NOT_FOUND            no such override, or already ended (OVERRIDE_UNKNOWN).
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     GetConfig: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetConfigRequest, _admin_service_pb2.GetConfigResponse]
     """Shows the configuration, each value with where it came from. Secrets are left out.
@@ -255,6 +262,7 @@ class AdminServiceStub:
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEntriesRequest, _admin_service_pb2.ListAuditEntriesResponse]
     """Lists who changed what, newest first.
       INVALID_ARGUMENT     a filter or page token is malformed, or the time range is reversed. Mend the request.
+      FAILED_PRECONDITION  there is no history store (NO_HISTORY). Configure one.
       UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later.
     """
     TakeSnapshot: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.TakeSnapshotRequest, _admin_service_pb2.TakeSnapshotResponse]
@@ -268,7 +276,8 @@ class AdminServiceStub:
       NOT_FOUND            no part has that name (LOGGER_UNKNOWN; the message lists them).
     """
     ExplainAssign: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ExplainAssignRequest, _admin_service_pb2.ExplainAssignResponse]
-    """What would Assign answer, and why? A dry run: the task need not exist, nothing is leased, nothing is learned.
+    """What would Assign answer, and why? A dry run: the task need not exist, nothing is leased, nothing is learned. A task
+    whose id is known is tried as if it were new. A predictor that is not in force knows the outcomes remembered.
       INVALID_ARGUMENT     the task is malformed, or no strategy has that name (SCORER_UNKNOWN, PREDICTOR_UNKNOWN).
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetDecisionRequest, _admin_service_pb2.GetDecisionResponse]
@@ -284,16 +293,19 @@ class AdminServiceStub:
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListDecisionsRequest, _admin_service_pb2.ListDecisionsResponse]
     """Lists decisions, newest first, filtered.
       INVALID_ARGUMENT     a filter or page token is malformed, or the time range is reversed. Mend the request.
+      FAILED_PRECONDITION  there is no history store (NO_HISTORY). Configure one.
       UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later.
     """
     GetAccuracy: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetAccuracyRequest, _admin_service_pb2.GetAccuracyResponse]
     """How good are the predictions: overall, by task type, over time.
       INVALID_ARGUMENT     the time range is reversed, or has too many steps (TOO_MANY_STEPS). Mend the request.
+      FAILED_PRECONDITION  with `range`: there is no history store (NO_HISTORY). Configure one.
       UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later, or ask without `range`.
     """
     GetUtilization: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUtilizationRequest, _admin_service_pb2.GetUtilizationResponse]
     """How busy was the fleet, and how evenly, over time.
       INVALID_ARGUMENT     the time range is reversed, or has too many steps (TOO_MANY_STEPS). Mend the request.
+      FAILED_PRECONDITION  with `range`: there is no history store (NO_HISTORY). Configure one.
       UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later, or ask without `range`.
     """
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAlertsRequest, _admin_service_pb2.ListAlertsResponse]
@@ -443,13 +455,16 @@ class AdminServiceAsyncStub(AdminServiceStub):
       INVALID_ARGUMENT     a filter or page token is malformed. Mend the request.
     """
     ReprioritizeTask: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReprioritizeTaskRequest, _admin_service_pb2.ReprioritizeTaskResponse]  # type: ignore[assignment]
-    """Changes the priority of a waiting task. To cancel one use ScheduleService.CancelTask.
+    """Changes the priority of a waiting task; of one that came by a stream of Redis, until the server restarts. To cancel
+    one use ScheduleService.CancelTask.
       NOT_FOUND            never seen, or no longer kept (TASK_UNKNOWN).
       FAILED_PRECONDITION  it does not wait any more (TASK_NOT_WAITING). Ask GetTask where it stands.
     """
     PauseQueue: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PauseQueueRequest, _admin_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
-    """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait.
+    """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait; a call
+    that neither waits nor enqueues does not go through the queue, and is answered as ever.
       INVALID_ARGUMENT     a field is out of range. Mend the request.
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeQueueRequest, _admin_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
     """Ends the pause of exactly this scope. Tasks under another pause go on waiting.
@@ -483,6 +498,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
                            it contradicts another (OVERRIDE_CONFLICT). Mend it, or send `force`.
       RESOURCE_EXHAUSTED   too many overrides (TOO_MANY_OVERRIDES). Delete some.
       ALREADY_EXISTS       `override_id` is another override's (OVERRIDE_EXISTS). Choose another or none.
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     ListOverrides: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListOverridesRequest, _admin_service_pb2.ListOverridesResponse]  # type: ignore[assignment]
     """Lists overrides with how often each applied, newest first.
@@ -491,6 +507,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     DeleteOverride: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteOverrideRequest, _admin_service_pb2.DeleteOverrideResponse]  # type: ignore[assignment]
     """Ends an override. Decisions made under it stand.
       NOT_FOUND            no such override, or already ended (OVERRIDE_UNKNOWN).
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     GetConfig: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetConfigRequest, _admin_service_pb2.GetConfigResponse]  # type: ignore[assignment]
     """Shows the configuration, each value with where it came from. Secrets are left out.
@@ -521,6 +538,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEntriesRequest, _admin_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
     """Lists who changed what, newest first.
       INVALID_ARGUMENT     a filter or page token is malformed, or the time range is reversed. Mend the request.
+      FAILED_PRECONDITION  there is no history store (NO_HISTORY). Configure one.
       UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later.
     """
     TakeSnapshot: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.TakeSnapshotRequest, _admin_service_pb2.TakeSnapshotResponse]  # type: ignore[assignment]
@@ -534,7 +552,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
       NOT_FOUND            no part has that name (LOGGER_UNKNOWN; the message lists them).
     """
     ExplainAssign: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ExplainAssignRequest, _admin_service_pb2.ExplainAssignResponse]  # type: ignore[assignment]
-    """What would Assign answer, and why? A dry run: the task need not exist, nothing is leased, nothing is learned.
+    """What would Assign answer, and why? A dry run: the task need not exist, nothing is leased, nothing is learned. A task
+    whose id is known is tried as if it were new. A predictor that is not in force knows the outcomes remembered.
       INVALID_ARGUMENT     the task is malformed, or no strategy has that name (SCORER_UNKNOWN, PREDICTOR_UNKNOWN).
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetDecisionRequest, _admin_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
@@ -550,16 +569,19 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListDecisions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListDecisionsRequest, _admin_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
     """Lists decisions, newest first, filtered.
       INVALID_ARGUMENT     a filter or page token is malformed, or the time range is reversed. Mend the request.
+      FAILED_PRECONDITION  there is no history store (NO_HISTORY). Configure one.
       UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later.
     """
     GetAccuracy: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetAccuracyRequest, _admin_service_pb2.GetAccuracyResponse]  # type: ignore[assignment]
     """How good are the predictions: overall, by task type, over time.
       INVALID_ARGUMENT     the time range is reversed, or has too many steps (TOO_MANY_STEPS). Mend the request.
+      FAILED_PRECONDITION  with `range`: there is no history store (NO_HISTORY). Configure one.
       UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later, or ask without `range`.
     """
     GetUtilization: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUtilizationRequest, _admin_service_pb2.GetUtilizationResponse]  # type: ignore[assignment]
     """How busy was the fleet, and how evenly, over time.
       INVALID_ARGUMENT     the time range is reversed, or has too many steps (TOO_MANY_STEPS). Mend the request.
+      FAILED_PRECONDITION  with `range`: there is no history store (NO_HISTORY). Configure one.
       UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later, or ask without `range`.
     """
     ListAlerts: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAlertsRequest, _admin_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
@@ -862,7 +884,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ReprioritizeTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ReprioritizeTaskResponse, _abc.Awaitable[_admin_service_pb2.ReprioritizeTaskResponse]]:
-        """Changes the priority of a waiting task. To cancel one use ScheduleService.CancelTask.
+        """Changes the priority of a waiting task; of one that came by a stream of Redis, until the server restarts. To cancel
+        one use ScheduleService.CancelTask.
           NOT_FOUND            never seen, or no longer kept (TASK_UNKNOWN).
           FAILED_PRECONDITION  it does not wait any more (TASK_NOT_WAITING). Ask GetTask where it stands.
         """
@@ -873,8 +896,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.PauseQueueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.PauseQueueResponse, _abc.Awaitable[_admin_service_pb2.PauseQueueResponse]]:
-        """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait.
+        """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait; a call
+        that neither waits nor enqueues does not go through the queue, and is answered as ever.
           INVALID_ARGUMENT     a field is out of range. Mend the request.
+          UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """
 
     @_abc_1.abstractmethod
@@ -944,6 +969,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
                                it contradicts another (OVERRIDE_CONFLICT). Mend it, or send `force`.
           RESOURCE_EXHAUSTED   too many overrides (TOO_MANY_OVERRIDES). Delete some.
           ALREADY_EXISTS       `override_id` is another override's (OVERRIDE_EXISTS). Choose another or none.
+          UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """
 
     @_abc_1.abstractmethod
@@ -964,6 +990,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.DeleteOverrideResponse, _abc.Awaitable[_admin_service_pb2.DeleteOverrideResponse]]:
         """Ends an override. Decisions made under it stand.
           NOT_FOUND            no such override, or already ended (OVERRIDE_UNKNOWN).
+          UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """
 
     @_abc_1.abstractmethod
@@ -1024,6 +1051,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.ListAuditEntriesResponse, _abc.Awaitable[_admin_service_pb2.ListAuditEntriesResponse]]:
         """Lists who changed what, newest first.
           INVALID_ARGUMENT     a filter or page token is malformed, or the time range is reversed. Mend the request.
+          FAILED_PRECONDITION  there is no history store (NO_HISTORY). Configure one.
           UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later.
         """
 
@@ -1055,7 +1083,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ExplainAssignRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ExplainAssignResponse, _abc.Awaitable[_admin_service_pb2.ExplainAssignResponse]]:
-        """What would Assign answer, and why? A dry run: the task need not exist, nothing is leased, nothing is learned.
+        """What would Assign answer, and why? A dry run: the task need not exist, nothing is leased, nothing is learned. A task
+        whose id is known is tried as if it were new. A predictor that is not in force knows the outcomes remembered.
           INVALID_ARGUMENT     the task is malformed, or no strategy has that name (SCORER_UNKNOWN, PREDICTOR_UNKNOWN).
         """
 
@@ -1089,6 +1118,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.ListDecisionsResponse, _abc.Awaitable[_admin_service_pb2.ListDecisionsResponse]]:
         """Lists decisions, newest first, filtered.
           INVALID_ARGUMENT     a filter or page token is malformed, or the time range is reversed. Mend the request.
+          FAILED_PRECONDITION  there is no history store (NO_HISTORY). Configure one.
           UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later.
         """
 
@@ -1100,6 +1130,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.GetAccuracyResponse, _abc.Awaitable[_admin_service_pb2.GetAccuracyResponse]]:
         """How good are the predictions: overall, by task type, over time.
           INVALID_ARGUMENT     the time range is reversed, or has too many steps (TOO_MANY_STEPS). Mend the request.
+          FAILED_PRECONDITION  with `range`: there is no history store (NO_HISTORY). Configure one.
           UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later, or ask without `range`.
         """
 
@@ -1111,6 +1142,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.GetUtilizationResponse, _abc.Awaitable[_admin_service_pb2.GetUtilizationResponse]]:
         """How busy was the fleet, and how evenly, over time.
           INVALID_ARGUMENT     the time range is reversed, or has too many steps (TOO_MANY_STEPS). Mend the request.
+          FAILED_PRECONDITION  with `range`: there is no history store (NO_HISTORY). Configure one.
           UNAVAILABLE          the store cannot be read (STORE_UNAVAILABLE). Retry later, or ask without `range`.
         """
 

@@ -6,6 +6,13 @@ The service for workers and queue services. Operators use AdminService.
 Errors. Every error carries google.rpc.ErrorInfo (domain "scheduler-server", a stable `reason`, metadata with the ids and limits
 concerned); INVALID_ARGUMENT also google.rpc.BadRequest naming each field by its path; a refused placement also
 PlacementRefusal and, where waiting helps, google.rpc.RetryInfo. Codes that any RPC may answer, besides its own:
+  UNAUTHENTICATED     access control is on and the caller did not prove who it is (CREDENTIAL_MISSING,
+                      CREDENTIAL_UNKNOWN, CREDENTIAL_EXPIRED). Also ends what is open. Send a valid credential.
+  PERMISSION_DENIED   the caller's role may not do this (ROLE_INSUFFICIENT), or it may not be, or speak for, that
+                      worker (WORKER_NOT_YOURS). Ask for the right, do not retry.
+  RESOURCE_EXHAUSTED  the caller is over its rate or number of calls (RATE_LIMITED: retry after RetryInfo), or has too
+                      many streams (TOO_MANY_STREAMS), workers (TOO_MANY_WORKERS), or different task types, tenants,
+                      labels or capabilities (TOO_MANY_NAMES). Metadata `limit` names the setting.
   UNAVAILABLE         the server is starting or draining; nothing was done. Retry with backoff.
   UNIMPLEMENTED       this server does not have that yet; the message says what. Do not retry.
   DEADLINE_EXCEEDED   your deadline passed. For Assign: send the same request again, it is idempotent.

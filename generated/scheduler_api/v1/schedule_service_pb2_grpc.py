@@ -86,7 +86,8 @@ class ScheduleServiceServicer(object):
         reconnect.
         ABORTED              a newer session of this worker exists (SESSION_SUPERSEDED). Do not reconnect with this id
         from the same process.
-        RESOURCE_EXHAUSTED   too many workers or streams. Reconnect with backoff.
+        RESOURCE_EXHAUSTED   too many workers or streams, of all or of this identity (TOO_MANY_WORKERS, TOO_MANY_STREAMS).
+        Reconnect with backoff.
         DEADLINE_EXCEEDED    the stream opened and no heartbeat came in time. Reconnect and send one at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

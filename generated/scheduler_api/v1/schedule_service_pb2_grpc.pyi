@@ -6,6 +6,13 @@ The service for workers and queue services. Operators use AdminService.
 Errors. Every error carries google.rpc.ErrorInfo (domain "scheduler-server", a stable `reason`, metadata with the ids and limits
 concerned); INVALID_ARGUMENT also google.rpc.BadRequest naming each field by its path; a refused placement also
 PlacementRefusal and, where waiting helps, google.rpc.RetryInfo. Codes that any RPC may answer, besides its own:
+  UNAUTHENTICATED     access control is on and the caller did not prove who it is (CREDENTIAL_MISSING,
+                      CREDENTIAL_UNKNOWN, CREDENTIAL_EXPIRED). Also ends what is open. Send a valid credential.
+  PERMISSION_DENIED   the caller's role may not do this (ROLE_INSUFFICIENT), or it may not be, or speak for, that
+                      worker (WORKER_NOT_YOURS). Ask for the right, do not retry.
+  RESOURCE_EXHAUSTED  the caller is over its rate or number of calls (RATE_LIMITED: retry after RetryInfo), or has too
+                      many streams (TOO_MANY_STREAMS), workers (TOO_MANY_WORKERS), or different task types, tenants,
+                      labels or capabilities (TOO_MANY_NAMES). Metadata `limit` names the setting.
   UNAVAILABLE         the server is starting or draining; nothing was done. Retry with backoff.
   UNIMPLEMENTED       this server does not have that yet; the message says what. Do not retry.
   DEADLINE_EXCEEDED   your deadline passed. For Assign: send the same request again, it is idempotent.
@@ -52,7 +59,8 @@ class ScheduleServiceStub:
                            reconnect.
       ABORTED              a newer session of this worker exists (SESSION_SUPERSEDED). Do not reconnect with this id
                            from the same process.
-      RESOURCE_EXHAUSTED   too many workers or streams. Reconnect with backoff.
+      RESOURCE_EXHAUSTED   too many workers or streams, of all or of this identity (TOO_MANY_WORKERS, TOO_MANY_STREAMS).
+                           Reconnect with backoff.
       DEADLINE_EXCEEDED    the stream opened and no heartbeat came in time. Reconnect and send one at once.
     """
     Assign: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.AssignRequest, _schedule_service_pb2.AssignResponse]
@@ -124,7 +132,8 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
                            reconnect.
       ABORTED              a newer session of this worker exists (SESSION_SUPERSEDED). Do not reconnect with this id
                            from the same process.
-      RESOURCE_EXHAUSTED   too many workers or streams. Reconnect with backoff.
+      RESOURCE_EXHAUSTED   too many workers or streams, of all or of this identity (TOO_MANY_WORKERS, TOO_MANY_STREAMS).
+                           Reconnect with backoff.
       DEADLINE_EXCEEDED    the stream opened and no heartbeat came in time. Reconnect and send one at once.
     """
     Assign: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.AssignRequest, _schedule_service_pb2.AssignResponse]  # type: ignore[assignment]
@@ -199,7 +208,8 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
                                reconnect.
           ABORTED              a newer session of this worker exists (SESSION_SUPERSEDED). Do not reconnect with this id
                                from the same process.
-          RESOURCE_EXHAUSTED   too many workers or streams. Reconnect with backoff.
+          RESOURCE_EXHAUSTED   too many workers or streams, of all or of this identity (TOO_MANY_WORKERS, TOO_MANY_STREAMS).
+                               Reconnect with backoff.
           DEADLINE_EXCEEDED    the stream opened and no heartbeat came in time. Reconnect and send one at once.
         """
 

@@ -187,6 +187,8 @@ class _BlockingReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Blocki
     """Its tenant has more than its share while others wait."""
     BLOCKING_REASON_NOT_YET_DUE: _BlockingReason.ValueType  # 6
     """Its not_before has not come."""
+    BLOCKING_REASON_OVERRIDE: _BlockingReason.ValueType  # 7
+    """An override holds it back: as many run as its cap allows, or it keeps out every worker that could take it."""
 
 class BlockingReason(_BlockingReason, metaclass=_BlockingReasonEnumTypeWrapper):
     """Why a task waits."""
@@ -205,6 +207,8 @@ BLOCKING_REASON_OVER_TENANT_SHARE: BlockingReason.ValueType  # 5
 """Its tenant has more than its share while others wait."""
 BLOCKING_REASON_NOT_YET_DUE: BlockingReason.ValueType  # 6
 """Its not_before has not come."""
+BLOCKING_REASON_OVERRIDE: BlockingReason.ValueType  # 7
+"""An override holds it back: as many run as its cap allows, or it keeps out every worker that could take it."""
 Global___BlockingReason: _TypeAlias = BlockingReason  # noqa: Y015
 
 @_typing.final

@@ -27,8 +27,13 @@ class Journal:
     def hurry(self) -> None:
         self.hurried += 1
 
-    def status(self) -> State:
-        return self.state
+    @property
+    def persisted(self) -> int:
+        return self.state.persisted
+
+    @property
+    def healthy(self) -> bool:
+        return self.state.healthy
 
 
 @pytest.fixture
