@@ -415,7 +415,9 @@ class Queue:
         position = self.prospects(now, waiter).position
         task = waiter.event.task
         if task.priority != event.priority:
-            waiter.event = waiter.event._replace(task=task._replace(priority=event.priority))
+            asked = task.priority if task.asked_priority is None else task.asked_priority
+            changed = task._replace(priority=event.priority, asked_priority=asked)
+            waiter.event = waiter.event._replace(task=changed)
             if waiter.placeable:
                 self.waiting.withdraw(waiter)
                 waiter.told = self._release(now, waiter)

@@ -12,9 +12,10 @@ _REPLAYABLE = frozenset({TaskState.PLACED, TaskState.OFFERED, TaskState.ACKNOWLE
 def same_body(known: Task, asked: Task) -> bool:
     """Do both describe the same work, whatever attempt they name, and whichever trace they belong to?
 
-    Priority is no part of that: an operator may have changed it since.
+    Its priority counts as it was asked for: an operator may have changed it since.
     """
-    return known._replace(attempt=asked.attempt, trace=asked.trace, priority=asked.priority) == asked
+    priority = known.priority if known.asked_priority is None else known.asked_priority
+    return known._replace(attempt=asked.attempt, trace=asked.trace, priority=priority, asked_priority=None) == asked
 
 
 def known(latest: TaskRecord, task: Task) -> Reply | None:

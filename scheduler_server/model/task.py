@@ -88,7 +88,7 @@ class Task(NamedTuple):
     `required` (capabilities), `excluded` (worker ids), `labels`, `features` (numbers), `attributes` (words) and
     `resources` are sorted and without doubles, so that equal requests compare equal. `not_before` and `start_by` are
     wall seconds. `trace` is the span that all that becomes of it hangs below, None where it is not traced; it says
-    nothing about the work.
+    nothing about the work. `asked_priority` is the one that it came with, None where nobody has changed that since.
     """
 
     tenant: str
@@ -113,6 +113,7 @@ class Task(NamedTuple):
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     attributes: Pairs = ()
     trace: Trace | None = None
+    asked_priority: float | None = None
 
     @property
     def key(self) -> TaskKey:

@@ -93,7 +93,7 @@ def _plain(request: schedule_service_pb2.AssignRequest) -> Submit | None:
     task = make(
         Task,
         (tenant, task_id, attempt, task_type, category, priority, required, (), (), (), (), None, None, None,
-         _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS, (), None),
+         _REPORT, b"", 1, "", "", DEFAULT_MAX_ATTEMPTS, (), None, None),
     )  # fmt: skip
     plain: Submit = make(Submit, (task, delivered, view == _FULL, None, False, 0, False, NO_TRAIL))
     return plain

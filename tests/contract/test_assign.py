@@ -147,6 +147,7 @@ async def test_asked_again_after_the_end_it_gives_the_outcome(live: Running) -> 
     [
         {"task_type": "other"},
         {"category": "bug"},
+        {"priority": 0.6},
         {"excluded_workers": ["x"]},
         {"features": {"bytes": 1.0}},
         {"attributes": {"dataset": "a"}},

@@ -271,6 +271,19 @@ async def test_a_task_with_another_priority_has_another_place(live: Running) -> 
     assert [each.task.task_id for each in (await ask(live, "ListWaiting")).tasks] == ["b", "a"]
 
 
+async def test_a_request_repeated_as_it_was_first_sent_is_the_same_one_whatever_an_operator_made_of_its_priority(
+    live: Running,
+) -> None:
+    await live.worker("w1", registration=ONE)
+    await live.assign("runs")
+    await enqueue(live, "a", priority=0.5)
+    for priority in (1.0, 0.25):
+        await ask(live, "ReprioritizeTask", task=key("a"), priority=priority)
+        assert (await enqueue(live, "a", priority=0.5)).state == task_pb2.TASK_STATE_WAITING
+        assert (await waiting(live, "a")).priority == priority
+    assert (await refused(enqueue(live, "a", priority=0.25))).reason == "TASK_CONFLICT"
+
+
 async def test_only_what_waits_has_a_priority_to_change(live: Running) -> None:
     await live.worker("w1", registration=ONE)
     await live.assign("runs")

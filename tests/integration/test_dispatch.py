@@ -160,7 +160,7 @@ async def test_the_same_task_twice_runs_once_and_both_entries_are_acknowledged(s
 async def test_one_task_id_with_another_body_is_set_aside(stream: Stream) -> None:
     async with running(settings(stream.server.url)) as server:
         stream.add("t")
-        stream.add("t", category="another")
+        stream.add("t", priority="0.9")
         await until(stream.dead, "the second is set aside")
         (letter,) = stream.dead()
         assert letter["reason"] == "INVALID"

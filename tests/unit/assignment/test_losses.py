@@ -341,7 +341,7 @@ def test_a_different_body_under_a_task_that_waits_again_is_a_conflict() -> None:
     worker(rig, "w1")
     rig.place("t1", delivery=STREAM)
     rig.remove("w1")
-    assert rig.refuse("t1", delivery=STREAM, category="other").reason == "TASK_CONFLICT"
+    assert rig.refuse("t1", delivery=STREAM, priority=0.9).reason == "TASK_CONFLICT"
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["while it waits", "while it runs again"])
@@ -456,7 +456,7 @@ def test_the_first_attempt_stands_for_the_next_ones_when_it_is_forgotten_itself(
     asked = rig.submit("t1", delivery=STREAM)
     assert asked.replayed
     assert asked.state is not None
-    assert rig.refuse("t1", delivery=STREAM, category="other").reason == "TASK_CONFLICT"
+    assert rig.refuse("t1", delivery=STREAM, priority=0.9).reason == "TASK_CONFLICT"
     rig.give(Cancel("", "t1", 1))
     assert rig.one(CancelReply).state is TaskState.CANCELLED
 
