@@ -104,7 +104,7 @@ class Scheduler:
         self.drifts: dict[str, int] = {}  # keys whose durations have changed, by direction
         self.latest_drift: Drift | None = None
         self.vitals = Vitals(
-            settings.health, settings.worker.max_offers, self.fleet, scorer.health_score_floor, self._make_event
+            settings.health, settings.worker.max_offers, self.fleet, scorer.health_score_floor, self.event
         )
         self.placement = Placement(
             settings,
@@ -123,19 +123,17 @@ class Scheduler:
         self.standing = standing.StandingOrders(self._watch)
         self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch)
         self.placement.queue = self.queue
-        self.overrides = Overrides(self.fleet, self.ledger, self.placement, self.queue.waiting, self._make_event)
+        self.overrides = Overrides(self.fleet, self.ledger, self.placement, self.queue.waiting, self.event)
         self.outcomes = Outcomes(
-            self.fleet, self.ledger, predictor, self.accuracy, self.placement, self.vitals, self._make_event
+            self.fleet, self.ledger, predictor, self.accuracy, self.placement, self.vitals, self.event
         )
-        self.losses = Losses(settings.assignment, self.outcomes, self.queue, self._make_event)
-        self.talk = LeaseTalk(
-            self.ledger, self.outcomes, self.losses, self._make_event, settings.worker.lost_track_after_s
-        )
+        self.losses = Losses(settings.assignment, self.outcomes, self.queue, self.event)
+        self.talk = LeaseTalk(self.ledger, self.outcomes, self.losses, self.event, settings.worker.lost_track_after_s)
         sessions: dict[int, WorkerRecord] = {}
         self.departures = Departures(
-            settings.health, self.fleet, self.ledger, self.losses, self.vitals, sessions, self._make_event
+            settings.health, self.fleet, self.ledger, self.losses, self.vitals, sessions, self.event
         )
-        self.probing = Probing(settings.worker, self.vitals, incarnation, self._make_event)
+        self.probing = Probing(settings.worker, self.vitals, incarnation, self.event)
         self.link = Link(
             settings,
             self.fleet,
@@ -147,7 +145,7 @@ class Scheduler:
             self.vitals,
             sessions,
             incarnation,
-            self._make_event,
+            self.event,
             watch_release=self._watch_release,
             standing=self.standing,
         )
@@ -334,10 +332,8 @@ class Scheduler:
         self.events += 1
         return FleetEvent(self.events, now.wall, kind, worker_id, detail, before, after, subject, severity)
 
-    _make_event = event
-
     def _announce(self, now: Now, event: Announce, out: list[Effect]) -> None:
-        out.append(Published(self._make_event(now, *event)))
+        out.append(Published(self.event(now, *event)))
 
     def _create_override(self, now: Now, event: CreateOverride, out: list[Effect]) -> None:
         self.overrides.create(now, event, out)
@@ -353,7 +349,7 @@ class Scheduler:
         if waiter is not None and waiter.event.task.priority != before:
             told = f"{before:g}", f"{event.priority:g}", event.task_id
             kind = FleetEventKind.TASK_REPRIORITIZED
-            out.append(Published(self._make_event(now, kind, "", event.reason, *told)))
+            out.append(Published(self.event(now, kind, "", event.reason, *told)))
 
     def _forget(self, now: Now, event: Forget, out: list[Effect]) -> None:
         keys = forget(self.predictor, event.task_type, event.key)
@@ -363,7 +359,7 @@ class Scheduler:
             what = event.key or (f"tasks of type {event.task_type!r}" if event.task_type else "all tasks")
             detail = ": ".join(filter(None, (f"{keys} keys of {what} are forgotten", event.reason)))
             kind, subject = FleetEventKind.PREDICTIONS_CHANGED, event.key or event.task_type
-            out.append(Published(self._make_event(now, kind, "", detail, "", "", subject)))
+            out.append(Published(self.event(now, kind, "", detail, "", "", subject)))
         out.append(ForgetReply(keys))
 
     def _tell_breaker(self, now: Now, out: list[Effect]) -> None:
@@ -372,7 +368,7 @@ class Scheduler:
             how = "by an operator's order" if moved.by_hand else f"after {moved.failures} failures in a row"
             detail = f"{circuit}, {how}"
             before, after = moved.before.name.lower(), moved.after.name.lower()
-            event = self._make_event(now, _TRANSITIONS[moved.after], "", detail, before, after)
+            event = self.event(now, _TRANSITIONS[moved.after], "", detail, before, after)
             out.append(Published(event))
 
     def _tell_drifts(self, now: Now, out: list[Effect]) -> None:
@@ -387,7 +383,7 @@ class Scheduler:
             detail = f"tasks of {key} take {direction}; {samples} earlier outcomes are forgotten"
             before, after = f"{before_ms:.0f} ms", f"{after_ms:.0f} ms"
             kind = FleetEventKind.DRIFT_DETECTED
-            out.append(Published(self._make_event(now, kind, "", detail, before, after, key)))
+            out.append(Published(self.event(now, kind, "", detail, before, after, key)))
 
     # ------------------------------------------------------------------ queries: no effects
 

@@ -7,9 +7,9 @@ from typing import Any
 from scheduler_server.model.making import make
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
+from scheduler_server.predictor.by_type import ByType
 from scheduler_server.predictor.defaults import configured_default
 from scheduler_server.predictor.drift import Drift
-from scheduler_server.predictor.learned import Learned
 from scheduler_server.predictor.reconfigurable import AT_ONCE
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
 
@@ -21,7 +21,7 @@ _TRUST = 5.0
 whose last five outcomes carry 83 % of the weight."""
 
 
-class EmaPredictor:
+class EmaPredictor(ByType):
     """The specification's predictor: one average per task type, the first outcome taking the default's place.
 
     A second average, of the squared deviation, gives the spread from which P90 and confidence come. Confidence is
@@ -35,6 +35,7 @@ class EmaPredictor:
         self.reconfigure(settings)
         self._known: dict[str, Prediction] = {}  # in order of learning, oldest first
         self._variance: dict[str, float] = {}
+        self._beside = self._variance
         self.evicted = 0
 
     def reconfigure(self, settings: PredictorSettings) -> None:
@@ -71,37 +72,6 @@ class EmaPredictor:
         self._variance[task_type] = variance
         p90 = mean + _SPREAD_P90 * spread
         self._known[task_type] = make(Prediction, (mean, mean, mean, p90, confidence, count, key, self.name, None))
-
-    def forget(self, task_type: str) -> int:
-        """See Forgets."""
-        gone = [task_type] if task_type else list(self._known)
-        count = sum(self._known.pop(each, None) is not None for each in gone)
-        for each in gone:
-            self._variance.pop(each, None)
-        return count
-
-    def forget_key(self, key: str) -> int:
-        """See ForgetsKeys."""
-        task_type = key.removeprefix("type=")
-        if task_type == key or self._known.pop(task_type, None) is None:
-            return 0
-        del self._variance[task_type]
-        return 1
-
-    def learned(self) -> Iterator[Learned]:
-        """See Tells."""
-        for task_type in list(self._known):
-            known = self._known.get(task_type)
-            if known is not None:  # it may go while somebody looks
-                yield Learned(task_type, known)
-
-    @property
-    def keys(self) -> int:
-        """How many keys it has learned something for."""
-        return len(self._known)
-
-    def warm(self) -> None:
-        """Nothing: what it knows is what it answers."""
 
     def take_drifts(self) -> list[Drift]:
         """None: an average that moves has nothing to forget."""

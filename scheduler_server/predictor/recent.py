@@ -6,16 +6,16 @@ from typing import Any
 
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
+from scheduler_server.predictor.by_type import ByType
 from scheduler_server.predictor.defaults import configured_default
 from scheduler_server.predictor.drift import Drift
-from scheduler_server.predictor.learned import Learned
 from scheduler_server.predictor.reconfigurable import AT_ONCE
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
 
 _P90_RANK = 0.9
 
 
-class RecentPredictor:
+class RecentPredictor(ByType):
     """A statistic of the last `most` durations of the task's type.
 
     P90 is the longest of up to ten: an eleventh like them stays below it in ten cases of eleven.
@@ -32,6 +32,7 @@ class RecentPredictor:
         self._settings = settings
         self._recent: dict[str, list[float]] = {}  # in order of learning, oldest first
         self._known: dict[str, Prediction] = {}
+        self._beside = self._recent
         self.evicted = 0
 
     def reconfigure(self, settings: PredictorSettings) -> None:
@@ -42,36 +43,6 @@ class RecentPredictor:
         """The statistic of the task's type, or the configured default."""
         found = self._known.get(task.task_type)
         return found if found is not None else configured_default(self._settings, task, self.name)
-
-    def forget(self, task_type: str) -> int:
-        """See Forgets."""
-        gone = [task_type] if task_type else list(self._known)
-        for each in gone:
-            self._recent.pop(each, None)
-        return sum(self._known.pop(each, None) is not None for each in gone)
-
-    def forget_key(self, key: str) -> int:
-        """See ForgetsKeys."""
-        task_type = key.removeprefix("type=")
-        if task_type == key or self._known.pop(task_type, None) is None:
-            return 0
-        del self._recent[task_type]
-        return 1
-
-    def learned(self) -> Iterator[Learned]:
-        """See Tells."""
-        for task_type in list(self._known):
-            known = self._known.get(task_type)
-            if known is not None:  # it may go while somebody looks
-                yield Learned(task_type, known)
-
-    @property
-    def keys(self) -> int:
-        """How many keys it has learned something for."""
-        return len(self._known)
-
-    def warm(self) -> None:
-        """Nothing: what it knows is what it answers."""
 
     def observe(self, task: Task, duration_ms: float) -> None:
         """Remember this duration, and forget the one that is one too many."""

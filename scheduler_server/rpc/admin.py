@@ -220,23 +220,15 @@ class AdminCalls:
             if record.row >= 0 and wanted.matches(record):  # a row below 0: removed since the scan began
                 total += 1
                 page.offer(order.position(record), record)
-        written = 0
-        rows = page.rows()
-        more = page.more
-        last = after
-        for at, record in rows:
-            if turn.over():
-                await turn.pause()
-            if written > paging.MAX_PAGE_BYTES:
-                more = True
-                break
-            last = at
-            if record.row >= 0:
-                message = response.workers.add()
-                self._fill(message, record)
-                written += message.ByteSize()
-        if more and last is not None:
-            response.next_page_token = paging.write_token(bound_to, last)
+
+        def add(record: WorkerRecord) -> int:
+            if record.row < 0:
+                return 0
+            message = response.workers.add()
+            self._fill(message, record)
+            return message.ByteSize()
+
+        response.next_page_token = paging.next_token(bound_to, await page.write(turn, add))
         response.total_size = total
         encode.set_instant(response.as_of, now.wall)
         return response

@@ -155,19 +155,13 @@ class OverrideCalls:
                 page.offer(Position(0, rule.override.created_at, rule.override.override_id), rule)
         response = admin_service_pb2.ListOverridesResponse()
         blocked = self._overrides.blocked()
-        rows, more, last, written = page.rows(), page.more, after, 0
-        for at, rule in rows:
-            if turn.over():
-                await turn.pause()
-            if written > paging.MAX_PAGE_BYTES:
-                more = True
-                break
-            last = at
+
+        def add(rule: Rule) -> int:
             message = response.overrides.add()
             fill(message, rule, blocked)
-            written += message.ByteSize()
-        if more and last is not None:
-            response.next_page_token = paging.write_token(bound_to, last)
+            return message.ByteSize()
+
+        response.next_page_token = paging.next_token(bound_to, await page.write(turn, add))
         return response
 
     def _wanted(self, request: admin_service_pb2.ListOverridesRequest, override: Override) -> bool:

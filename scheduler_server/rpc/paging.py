@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from math import isfinite
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -79,6 +80,11 @@ def write_token(bound_to: bytes, after: Position) -> str:
     return urlsafe_b64encode(_digest(bound_to, body) + body).rstrip(b"=").decode()
 
 
+def next_token(bound_to: bytes, last: Position | None) -> str:
+    """What leads to the next page, if there is one after this row."""
+    return "" if last is None else write_token(bound_to, last)
+
+
 def read_token(bound_to: bytes, token: str) -> Position | None:
     """The row that a token names; None without one."""
     if not token:
@@ -136,6 +142,21 @@ class Page(Generic[Row]):
         """The page, in order."""
         self._trim()
         return self._rows
+
+    async def write(self, turn: Turn, add: Callable[[Row], int]) -> Position | None:
+        """Write the page in order, each row by `add`, which answers its bytes: 0 for one that has gone meanwhile.
+
+        The row after which the next page begins; None: this was the last.
+        """
+        last, written = self._after, 0
+        for at, row in self.rows():
+            if turn.over():
+                await turn.pause()
+            if written > MAX_PAGE_BYTES:
+                return last
+            last = at
+            written += add(row)
+        return last if self.more else None
 
     def _before(self, one: Position, other: Position) -> bool:
         return one > other if self._backwards else one < other

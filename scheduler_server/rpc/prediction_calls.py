@@ -64,20 +64,13 @@ class PredictionCalls:
                 total += 1
                 page.offer(self._position(name, learned, falling=falling), learned)
         response = admin_service_pb2.ListPredictionsResponse(total_size=total, evicted_keys=predictor.evicted)
-        rows = page.rows()
-        more, last, written = page.more, after, 0
-        for at, learned in rows:
-            if turn.over():
-                await turn.pause()
-            if written > paging.MAX_PAGE_BYTES:
-                more = True
-                break
-            last = at
+
+        def add(learned: Learned) -> int:
             message = response.predictions.add()
             self._fill(message, learned)
-            written += message.ByteSize()
-        if more and last is not None:
-            response.next_page_token = paging.write_token(bound_to, last)
+            return message.ByteSize()
+
+        response.next_page_token = paging.next_token(bound_to, await page.write(turn, add))
         return response
 
     def _position(self, name: str, learned: Learned, *, falling: bool) -> Position:

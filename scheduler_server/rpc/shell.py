@@ -386,7 +386,7 @@ class Shell:
 
     def reprioritize(self, event: Reprioritize) -> tuple[effects.PriorityReply, int]:
         """Give a waiting task another priority; and the journal's sequence of that, below 0 where it has no entry."""
-        self._enqueued, self._queued = f"{len(event.tenant)}:{event.tenant}{event.task_id}", -1
+        self._enqueued, self._queued = _named(event.tenant, event.task_id), -1
         return self.handle(event), self._queued
 
     def take_back(self, event: Submit) -> None:
@@ -421,7 +421,11 @@ class Shell:
 
 def waiting_id(task: Task) -> str:
     """Names a waiting task in the journal: one text for tenant and id, whatever characters they have."""
-    return f"{len(task.tenant)}:{task.tenant}{task.task_id}"
+    return _named(task.tenant, task.task_id)
+
+
+def _named(tenant: str, task_id: str) -> str:
+    return f"{len(tenant)}:{tenant}{task_id}"
 
 
 _REPLIES = frozenset(

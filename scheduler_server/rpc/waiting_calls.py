@@ -68,22 +68,15 @@ class WaitingCalls:
                 total += 1
                 page.offer(_place(waiter), waiter)
         response = admin_service_pb2.ListWaitingResponse(total_size=total, order=order)
-        rows = page.rows()
-        more, last = page.more, after
-        written = 0
-        for at, waiter in rows:
-            if turn.over():
-                await turn.pause()
-            if written > paging.MAX_PAGE_BYTES:
-                more = True
-                break
-            last = at
-            if not waiter.gone:
-                message = response.tasks.add()
-                self.fill(message, waiter)
-                written += message.ByteSize()
-        if more and last is not None:
-            response.next_page_token = paging.write_token(bound_to, last)
+
+        def add(waiter: Waiter) -> int:
+            if waiter.gone:
+                return 0
+            message = response.tasks.add()
+            self.fill(message, waiter)
+            return message.ByteSize()
+
+        response.next_page_token = paging.next_token(bound_to, await page.write(turn, add))
         encode.set_instant(response.as_of, now.wall)
         return response
 
