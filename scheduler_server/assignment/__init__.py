@@ -12,7 +12,8 @@ Read in this order:
     events.py, effects.py   what goes in, what comes out
     core.py                 the state machine: which event is handled where, time, queries
     placement.py            the decision itself: the pipeline above, told by one function
-    queueing.py             tasks that wait: they come, are placed, give up; room.py: how many may
+    queueing.py             tasks that wait: they come, are placed, give up; room.py: how many may; steered.py: pauses,
+                            priorities
     waiting.py              which is next (lanes.py, reach.py, order.py, tenants.py); how many are ahead (rank.py,
                             keys.py)
     outlook.py              what one is told: position, expected start (expected_start.py), what blocks it

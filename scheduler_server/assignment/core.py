@@ -46,6 +46,7 @@ from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.probing import Probing
 from scheduler_server.assignment.queueing import Queue
 from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.steered import Steered
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.fallback.breaker import ALL, BreakerState, CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
@@ -123,6 +124,7 @@ class Scheduler:
         self.standing = standing.StandingOrders(self._watch)
         self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch)
         self.placement.queue = self.queue
+        self.steered = Steered(self.queue, self.event)
         self.overrides = Overrides(self.fleet, self.ledger, self.placement, self.queue.waiting, self.event)
         self.outcomes = Outcomes(
             self.fleet, self.ledger, predictor, self.accuracy, self.placement, self.vitals, self.event
@@ -169,7 +171,7 @@ class Scheduler:
             Announce: self._announce,
             Ordered: self._ordered,
             ResetBreaker: lambda now, event, out: standing.reset_breaker(self, now, event, out),
-            Reprioritize: self._reprioritize,
+            Reprioritize: self.steered.reprioritize,
             Forget: self._forget,
             Tick: lambda _now, _event, _out: None,
             Look: lambda now, _event, out: self.vitals.sweep(now, out),
@@ -341,15 +343,6 @@ class Scheduler:
 
     def _ordered(self, now: Now, event: Ordered, out: list[Effect]) -> None:
         standing.ordered(self, now, event, out)
-
-    def _reprioritize(self, now: Now, event: Reprioritize, out: list[Effect]) -> None:
-        waiter = self.queue.waiting.by_task.get((event.tenant, event.task_id))
-        before = waiter.event.task.priority if waiter is not None else 0.0
-        self.queue.reprioritize(now, event, out)
-        if waiter is not None and waiter.event.task.priority != before:
-            told = f"{before:g}", f"{event.priority:g}", event.task_id
-            kind = FleetEventKind.TASK_REPRIORITIZED
-            out.append(Published(self.event(now, kind, "", event.reason, *told)))
 
     def _forget(self, now: Now, event: Forget, out: list[Effect]) -> None:
         keys = forget(self.predictor, event.task_type, event.key)

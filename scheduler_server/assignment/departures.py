@@ -1,7 +1,5 @@
 """Workers go: silent for too long, by an operator's order, by their own wish. What they held is lost with them."""
 
-from collections.abc import Callable
-
 from scheduler_server.assignment.effects import Effect, Goodbye, Published, RemoveReply
 from scheduler_server.assignment.events import RemoveWorker
 from scheduler_server.assignment.ledger import Ledger
@@ -9,7 +7,7 @@ from scheduler_server.assignment.losses import Loss, Losses
 from scheduler_server.assignment.timers import Timers
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.model.clock import Now
-from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.worker import GoodbyeReason, Health
 from scheduler_server.registry.fleet import Fleet
@@ -36,7 +34,7 @@ class Departures:
         losses: Losses,
         vitals: Vitals,
         sessions: dict[int, WorkerRecord],
-        make_event: Callable[..., FleetEvent],
+        make_event: MakeEvent,
     ) -> None:
         self._limits(settings)
         self._fleet = fleet

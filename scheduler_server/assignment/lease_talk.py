@@ -1,14 +1,12 @@
 """What workers say about their leases: reports, running lists, and silence about them."""
 
-from collections.abc import Callable
-
 from scheduler_server.assignment import reconcile
 from scheduler_server.assignment.effects import Effect, Published
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.losses import Loss, Losses
 from scheduler_server.assignment.outcomes import Outcomes
 from scheduler_server.model.clock import Now
-from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.outcome import OutcomeResult
 from scheduler_server.model.refusal import Refusal
 from scheduler_server.model.task import TaskState
@@ -24,7 +22,7 @@ class LeaseTalk:
         ledger: Ledger,
         outcomes: Outcomes,
         losses: Losses,
-        make_event: Callable[..., FleetEvent],
+        make_event: MakeEvent,
         lost_track_after_s: float,
     ) -> None:
         self._ledger = ledger

@@ -25,7 +25,7 @@ from scheduler_server.assignment.standing import StandingOrders
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Rejection
-from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.worker import (
     Accounting,
@@ -52,7 +52,6 @@ _INTERVAL_CHANGE = 0.2
 _JITTER = 0.1
 """Share by which intervals are spread, so that a fleet that started together does not beat together."""
 
-MakeEvent = Callable[..., FleetEvent]
 WatchRelease = Callable[[float, WorkerRecord], None]
 
 

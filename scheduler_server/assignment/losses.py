@@ -5,7 +5,6 @@ LOST, and the queue service asks for the next attempt: only it knows whether its
 """
 
 from collections import Counter
-from collections.abc import Callable
 from enum import Enum
 
 from scheduler_server.assignment.effects import Effect, Published
@@ -15,7 +14,7 @@ from scheduler_server.assignment.queueing import Queue
 from scheduler_server.assignment.settings import AssignmentSettings
 from scheduler_server.assignment.trail import Trail
 from scheduler_server.model.clock import Now
-from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.task import Delivery, LossPolicy, TaskState
 
 
@@ -41,9 +40,7 @@ class Losses:
     Nothing that may have begun is placed again unless its loss policy says so.
     """
 
-    def __init__(
-        self, settings: AssignmentSettings, outcomes: Outcomes, queue: Queue, make_event: Callable[..., FleetEvent]
-    ) -> None:
+    def __init__(self, settings: AssignmentSettings, outcomes: Outcomes, queue: Queue, make_event: MakeEvent) -> None:
         self._settings = settings
         self._outcomes = outcomes
         self._queue = queue

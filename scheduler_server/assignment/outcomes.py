@@ -1,7 +1,5 @@
 """How leases end, and what is learned from it."""
 
-from collections.abc import Callable
-
 from scheduler_server.assignment.accuracy import Accuracy
 from scheduler_server.assignment.effects import (
     CancelReply,
@@ -19,7 +17,7 @@ from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Rejection
-from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.making import make
 from scheduler_server.model.outcome import Outcome, OutcomeResult, OutcomeStatus
 from scheduler_server.model.refusal import Reason, Refusal
@@ -36,8 +34,6 @@ _SPEED_SAMPLES = 3
 """Outcomes behind a prediction before it says anything about a worker's speed: the first ones are the default's."""
 
 _FINISHED, _OFFERED, _SUCCEEDED = TaskState.FINISHED, TaskState.OFFERED, OutcomeStatus.SUCCEEDED
-
-MakeEvent = Callable[..., FleetEvent]
 
 
 class Outcomes:
@@ -185,6 +181,10 @@ class Outcomes:
             told = worker is not None and worker.session is not None and worker.registration.explicit
             if told and worker is not None and worker.session is not None:
                 out.append(Recall(worker.session, record.lease_id, event.reason or "cancelled"))
+                # What was never heard of by its worker may never come to it: the caller delivers it, or does not.
+                if record.state is not TaskState.PLACED and worker.accounting is Accounting.TRACKED:
+                    capacity.stopping(worker)
+                    self._fleet.count_background(worker)
             self._end(now, record, TaskState.CANCELLED, Outcome(OutcomeStatus.CANCELLED), out)
             out.append(CancelReply(TaskState.CANCELLED, told))
         else:  # cancelled before, or lost: nothing runs, nothing to do

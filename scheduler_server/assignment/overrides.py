@@ -10,7 +10,7 @@ Nothing of this is looked at while there is no override: `Placement.overrides` a
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import inf
 
 from scheduler_server.assignment.effects import Effect, Published
@@ -21,7 +21,7 @@ from scheduler_server.assignment.override_rules import Rule, Rules, Steering
 from scheduler_server.assignment.placement import NOBODY, Placement
 from scheduler_server.assignment.waiting import WaitingTasks
 from scheduler_server.model.clock import Now
-from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.override import Action, Override
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import BlockingReason, Delivery, Pairs, Task
@@ -43,7 +43,6 @@ _SHORTEST_RETRY_S, _LONGEST_RETRY_S = 0.05, 60.0
 
 _ABOUT_WORKERS = (Action.PIN, Action.EXCLUDE)
 
-MakeEvent = Callable[..., FleetEvent]
 Applied = tuple[tuple[str, str], ...]
 
 

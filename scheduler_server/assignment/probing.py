@@ -4,13 +4,12 @@ Now and then a nonce goes the way that tasks go, and is to come back in a heartb
 send it back in time gets no tasks until it does.
 """
 
-from collections.abc import Callable
 from math import inf
 
 from scheduler_server.assignment.effects import Effect, ProbeSent, Published
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.model.clock import Now
-from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.registry.record import WorkerRecord
 from scheduler_server.registry.settings import WorkerSettings
 
@@ -18,9 +17,7 @@ from scheduler_server.registry.settings import WorkerSettings
 class Probing:
     """One nonce under way per worker at most. Only workers that take tasks from their stream are asked."""
 
-    def __init__(
-        self, settings: WorkerSettings, vitals: Vitals, incarnation: str, make_event: Callable[..., FleetEvent]
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, vitals: Vitals, incarnation: str, make_event: MakeEvent) -> None:
         self.reconfigure(settings)
         self._vitals = vitals
         self._prefix = f"p-{incarnation}-"

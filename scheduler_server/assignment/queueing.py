@@ -13,18 +13,17 @@ from scheduler_server.assignment.effects import (
     CancelReply,
     Effect,
     Granted,
-    PriorityReply,
     Queued,
     Reply,
     Resolved,
     Unqueued,
 )
-from scheduler_server.assignment.events import Abandon, Cancel, Reprioritize, Submit, Withdraw
+from scheduler_server.assignment.events import Abandon, Cancel, Submit, Withdraw
 from scheduler_server.assignment.expected_start import ExpectedStarts
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.order import Order, order_of
 from scheduler_server.assignment.outlook import Outlook
-from scheduler_server.assignment.pauses import Pauses, within
+from scheduler_server.assignment.pauses import Pauses
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.queue_settings import QueueSettings
 from scheduler_server.assignment.repeats import same_body
@@ -39,7 +38,6 @@ from scheduler_server.assignment.waits import Waits
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import without
 from scheduler_server.model.refusal import Reason, Refusal
-from scheduler_server.model.standing import About
 from scheduler_server.model.task import Prospects, Task, TaskKey, TaskState
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.usable import usable
@@ -86,7 +84,7 @@ class Queue:
         self.fair = order.by_tenant
         self.expected = ExpectedStarts()
         self.waits = Waits()
-        self._outlook = Outlook(fleet, self.waiting, self.expected, placement)
+        self.outlook = Outlook(fleet, self.waiting, self.expected, placement)
         self.over: OrderedDict[tuple[str, str], Unplaced] = OrderedDict()
         self._tickets: dict[int, Waiter] = {}
         self._timers: Timers[Waiter] = Timers(lambda at, waiter: not waiter.gone and waiter.timer_at == at)
@@ -105,12 +103,6 @@ class Queue:
             order.by_tenant and settings.tenant_weights != before.tenant_weights
         ):
             self._reorder(settings, order)
-
-    def reorder(self, settings: QueueSettings, objective: str) -> None:
-        """Let tasks wait as these settings say from now on."""
-        self._settings, self.objective = settings, objective
-        self._share = settings.most_of_one_tenant
-        self._reorder(settings, order_of(settings, objective))
 
     def _reorder(self, settings: QueueSettings, order: Order) -> None:
         self.fair = order.by_tenant
@@ -209,9 +201,9 @@ class Queue:
         if waiter.expires_at <= now.monotonic:  # a slot that is free must not make a difference
             self._end(now, waiter, TaskState.EXPIRED, out)
         else:
-            self._try_soon(waiter)
+            self.try_soon(waiter)
 
-    def _try_soon(self, waiter: Waiter) -> None:
+    def try_soon(self, waiter: Waiter) -> None:
         """It may find a free slot that nobody before it could use."""
         eligible = self.waiting.eligible(waiter)
         if eligible is not None:
@@ -235,19 +227,20 @@ class Queue:
             waiter.expires_at = now.monotonic + (task.start_by - now.wall)
         waiter.paused = self.pauses.covers(task)
         if waiter.paused or (task.not_before is not None and task.not_before > now.wall):
-            prospects = self._outlook.prospects(now, waiter)
+            prospects = self.outlook.prospects(now, waiter)
         else:
-            prospects = self._release(now, waiter)
+            prospects = self.release(now, waiter)
         waiter.told = prospects
-        self._set_timer(now, waiter)
+        self.set_timer(now, waiter)
         return prospects
 
-    def _release(self, now: Now, waiter: Waiter) -> Prospects:
+    def release(self, now: Now, waiter: Waiter) -> Prospects:
+        """From now on it may be placed; what it is told."""
         not_before = waiter.event.task.not_before
         if not_before is not None and not_before > waiter.since_wall:  # it waits for a slot since it may have one
             waiter.since = now.monotonic - max(0.0, now.wall - not_before)
         self.waiting.release(waiter)
-        prospects = self._outlook.promise(now, waiter)
+        prospects = self.outlook.promise(now, waiter)
         if waiter.answer is not None:
             self._promises.watch(waiter.answer.p90_at, waiter)
         return prospects
@@ -255,7 +248,7 @@ class Queue:
     def _wait(self, now: Now, waiter: Waiter, event: Submit) -> None:
         waiter.tickets[event.ticket] = now.monotonic + (event.wait_s or 0.0)
         self._tickets[event.ticket] = waiter
-        self._set_timer(now, waiter)
+        self.set_timer(now, waiter)
 
     # ------------------------------------------------------------------ go
 
@@ -311,7 +304,7 @@ class Queue:
         """The monotonic second at which `advance` is due."""
         return self._timers.next_at
 
-    def _set_timer(self, now: Now, waiter: Waiter) -> None:
+    def set_timer(self, now: Now, waiter: Waiter) -> None:
         """Watch the next instant that matters to a task; one at a time."""
         at = min(waiter.expires_at, *waiter.tickets.values()) if waiter.tickets else waiter.expires_at
         not_before = waiter.event.task.not_before
@@ -330,7 +323,7 @@ class Queue:
             waiter.timer_at = inf
             self._due(now, waiter, out)
             if not waiter.gone:
-                self._set_timer(now, waiter)
+                self.set_timer(now, waiter)
 
     def _due(self, now: Now, waiter: Waiter, out: list[Effect]) -> None:
         """A timer of this task has come: it may start, its time is over, or a call gives up."""
@@ -340,17 +333,17 @@ class Queue:
         not_before = waiter.event.task.not_before
         held = waiter.placeable or waiter.paused
         if not held and (not_before is None or not_before <= now.wall + _CLOCKS_DIFFER_S):
-            waiter.told = self._release(now, waiter)
-            self._try_soon(waiter)
+            waiter.told = self.release(now, waiter)
+            self.try_soon(waiter)
         trail = waiter.event.trail
         if trail.avoid and trail.avoid_until <= now.wall + _CLOCKS_DIFFER_S:
             waiter = self._forgive(waiter)
-            self._set_timer(now, waiter)
+            self.set_timer(now, waiter)
         for ticket, until in list(waiter.tickets.items()):
             if until <= now.monotonic:
                 del waiter.tickets[ticket]
                 self._tickets.pop(ticket, None)
-                refusal = self._placement.counted(self._outlook.gave_up(now, waiter))
+                refusal = self._placement.counted(self.outlook.gave_up(now, waiter))
                 out.append(Resolved(ticket, Reply(None, None, None, False, refusal)))
         if not waiter.tickets and not waiter.enqueued:
             self.waiting.remove(waiter)
@@ -361,7 +354,7 @@ class Queue:
         waiter = self.waiting.replace(waiter, event._replace(trail=event.trail._replace(avoid=())))
         for ticket in waiter.tickets:
             self._tickets[ticket] = waiter
-        self._try_soon(waiter)
+        self.try_soon(waiter)
         return waiter
 
     def age(self, now: Now) -> None:
@@ -371,60 +364,6 @@ class Queue:
                 self.expected.judge(waiter.answer, now.monotonic)
         if self.fair:
             self.usage.age(now.monotonic)
-
-    # ------------------------------------------------------------------ steered
-
-    def pause(self, now: Now, scope: About, *, on: bool) -> int:
-        """Hold back what waits of a scope, and what comes; or let it go on. How many tasks of it wait.
-
-        Takes as long as all of these coming anew, as another order does.
-        """
-        if on:
-            self.pauses.add(scope)
-        else:
-            self.pauses.discard(scope)
-        concerned = [waiter for waiter in self.waiting.by_task.values() if within(scope, waiter.event.task)]
-        for waiter in concerned:
-            if on and not waiter.paused:
-                waiter.paused = True
-                waiter.answer = None  # what it was told does not count against those who told it
-                self.waiting.withdraw(waiter)
-                waiter.told = self._outlook.prospects(now, waiter)
-        if not on:
-            self._resume(now, [each for each in concerned if not self.pauses.covers(each.event.task)])
-        return len(concerned)
-
-    def _resume(self, now: Now, waiters: list[Waiter]) -> None:
-        for waiter in waiters:
-            waiter.paused = False
-            not_before = waiter.event.task.not_before
-            if not_before is None or not_before <= now.wall:
-                waiter.told = self._release(now, waiter)
-            else:
-                waiter.told = self._outlook.prospects(now, waiter)
-                self._set_timer(now, waiter)
-        for waiter in {waiter.group: waiter for waiter in waiters if waiter.placeable}.values():
-            self._try_soon(waiter)  # one of each group: they can use the same slots
-
-    def reprioritize(self, now: Now, event: Reprioritize, out: list[Effect]) -> None:
-        """Give a waiting task another priority, and the place that goes with it."""
-        waiter = self.waiting.by_task.get((event.tenant, event.task_id))
-        if waiter is None or waiter.event.task.attempt != event.attempt:
-            out.append(PriorityReply(None))
-            return
-        position = self.prospects(now, waiter).position
-        task = waiter.event.task
-        if task.priority != event.priority:
-            asked = task.priority if task.asked_priority is None else task.asked_priority
-            changed = task._replace(priority=event.priority, asked_priority=asked)
-            waiter.event = waiter.event._replace(task=changed)
-            if waiter.placeable:
-                self.waiting.withdraw(waiter)
-                waiter.told = self._release(now, waiter)
-                self._try_soon(waiter)
-            if waiter.enqueued:
-                out.append(Queued(waiter))
-        out.append(PriorityReply(position))
 
     # ------------------------------------------------------------------ go away
 
@@ -488,7 +427,7 @@ class Queue:
 
     def prospects(self, now: Now, waiter: Waiter) -> Prospects:
         """Where a waiting task stands: position, expected start, and what keeps it from starting now."""
-        return self._outlook.prospects(now, waiter)
+        return self.outlook.prospects(now, waiter)
 
 
 def _promised(waiter: Waiter, at: float) -> bool:

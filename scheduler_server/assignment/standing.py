@@ -120,7 +120,7 @@ def _carry_out(
             record.cordoned = order is not None
             core.vitals.age(record, now, out)
     elif about.kind is OrderKind.PAUSE:
-        tasks = core.queue.pause(now, about, on=order is not None)
+        tasks = core.steered.pause(now, about, on=order is not None)
     elif about.kind is OrderKind.FALLBACK:
         core.breaker.force(about.name, on=order is not None)
     elif order is not None:

@@ -1,11 +1,10 @@
 """A worker's health: what its silence, its stream and its load make of it, and the events that tell so."""
 
-from collections.abc import Callable
 from math import inf
 
 from scheduler_server.assignment.effects import Effect, Published
 from scheduler_server.model.clock import Now
-from scheduler_server.model.fleet_event import FleetEvent, FleetEventKind
+from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.worker import Health
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.health import Ageing, barred_by, degraded_by_load, health_of, load_of
@@ -25,7 +24,7 @@ class Vitals:
         max_offers: int,
         fleet: Fleet,
         health_score_floor: float,
-        make_event: Callable[..., FleetEvent],
+        make_event: MakeEvent,
     ) -> None:
         self._fleet = fleet
         self._make_event = make_event

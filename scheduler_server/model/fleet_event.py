@@ -1,5 +1,6 @@
 """Events that operators watch: significant changes of the fleet and of the scheduler itself."""
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -65,3 +66,7 @@ class FleetEvent(NamedTuple):
     after: str = ""
     subject: str = ""
     severity: int = 0
+
+
+MakeEvent = Callable[..., FleetEvent]
+"""Makes an event with the next number: instant, kind, worker, then what else there is to say, as `Scheduler.event`."""

@@ -215,7 +215,8 @@ class _Scenario:
         self._lines.append(f"  {_stands(rig.core.queue.prospects(rig.now, waiter))}" if waiter else "  does not wait")
 
     def _order(self, rig: Rig, plain: list[str], named: Words) -> None:
-        rig.core.queue.reorder(replace(self._settings.queue, order=plain[0]), "balanced")
+        core = rig.core
+        core.queue.reconfigure(replace(self._settings.queue, order=plain[0]), "balanced", core.predictor)
         rig.give(Tick())
         self._tell(rig)
 

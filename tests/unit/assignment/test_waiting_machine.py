@@ -147,10 +147,11 @@ class Machine(RuleBasedStateMachine):
     @rule(order=st.sampled_from(["fifo", "priority", "shortest", "fair"]), back=st.booleans())
     def reorder(self, order: str, back: bool) -> None:
         settings = replace(self.rig.settings.queue, order=order)
-        self.rig.core.queue.reorder(settings, "balanced")
+        core = self.rig.core
+        core.queue.reconfigure(settings, "balanced", core.predictor)
         self.rig.give(Tick())
         if back:
-            self.rig.core.queue.reorder(self.rig.settings.queue, "balanced")
+            core.queue.reconfigure(self.rig.settings.queue, "balanced", core.predictor)
             self.rig.give(Tick())
 
     @rule(fails=st.booleans())
