@@ -3,6 +3,7 @@
 The map of the house. Each folder answers one question; its `__init__.py` is the door. Imports go down only.
 
     app.py        the one place that constructs and connects the parts; __main__.py starts it
+    kept_journal  the journal of a server: what the last run left in it is so again
     config        settings by flags, environment, file and default, every fault at once
     rpc/          the wire: the only server code that knows grpc and protobuf
     dispatch/     tasks in and out by streams: Redis consumer, hand-over, dead letters

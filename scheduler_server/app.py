@@ -16,23 +16,16 @@ import grpc
 from scheduler_server.alerts.board import ALERT, Board
 from scheduler_server.alerts.readings import Readings, Watched
 from scheduler_server.assignment.core import Scheduler
-from scheduler_server.assignment.effects import Stands
 from scheduler_server.assignment.events import Shutdown
-from scheduler_server.assignment.ledger import TaskRecord
-from scheduler_server.assignment.standing import order_to_bytes, restore_order
-from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
-from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.config.loader import given_by
 from scheduler_server.config.origin import Origin, Source
-from scheduler_server.dispatch import outbox
 from scheduler_server.dispatch.consumer import consumer_name
 from scheduler_server.dispatch.dispatcher import Dispatcher
-from scheduler_server.dispatch.outbox import Settled, settled_of
 from scheduler_server.history.history import History
 from scheduler_server.history.learned import PART as LEARNED
 from scheduler_server.history.learned import Learned
+from scheduler_server.kept_journal import KeptJournal
 from scheduler_server.model.clock import Now
-from scheduler_server.model.standing import StandingOrder
 from scheduler_server.predictor.strategies import PREDICTORS
 from scheduler_server.rpc import overriding
 from scheduler_server.rpc.access import Access, AccessError
@@ -52,16 +45,12 @@ from scheduler_server.rpc.override_calls import OverrideCalls
 from scheduler_server.rpc.overriding import Overriding
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.server import ADMIN, SCHEDULE, add_services, make_server
-from scheduler_server.rpc.shell import ORDER, WAITING, Shell, system_now, waiting_id
+from scheduler_server.rpc.shell import Shell, system_now
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.rpc.watch import severity_name
 from scheduler_server.scorer.strategies import SCORERS
 from scheduler_server.settings import Settings, state_path
-from scheduler_server.storage.entries import Entry, JournalError
-from scheduler_server.storage.journal import Journal
-from scheduler_server.storage.journal_writer import JournalWriter
-from scheduler_server.storage.memory_journal import MemoryJournal, UnavailableJournal
 from scheduler_server.storage.redis_snapshot import RedisSnapshots
 from scheduler_server.storage.redis_url import parse
 from scheduler_server.storage.snapshot import SnapshotFile
@@ -123,10 +112,9 @@ class App:
         self._server: grpc.aio.Server | None = None
         self._health = Health()
         self._folder: StateFolder | None = None
-        self._writer: JournalWriter | None = None
+        self._journal: KeptJournal | None = None
         self._snapshots: SnapshotKeeper | None = None
         self.outlets = Outlets(settings.metrics, settings.traces, self.core.incarnation, now)
-        self._settled: list[Settled] = []  # what Redis had not heard of when the last run ended
         self._unlearned = self._predictor_records(_RECORDS_OF_NOTHING)
         self.alerts = Board(settings.alerts.rules(), self.core.incarnation, settings.alerts.clear_after_s)
         self.lookout: Lookout | None = None
@@ -157,8 +145,7 @@ class App:
                 with nothing_goes():
                     await self._snapshots.load()
                     self._warm()
-            journal = self._open_journal(path)
-            self.shell = Shell(self.core, journal, self._now)
+            self.shell = self._shell(path)
             self.outlets.begin()
             self.calls = self.outlets.calls(self.shell)
             self.streams = self.outlets.streams(self.shell)
@@ -273,72 +260,13 @@ class App:
         nothing = kept is None or (kept.last_success_at is not None and kept.restored_at is None)
         return nothing and self._predictor_records(self._unlearned + 1) <= self._unlearned
 
+    def _shell(self, path: Path | None) -> Shell:
+        self._journal = kept = KeptJournal(self.core, self.stores, self._now)
+        journal = kept.open(path, persisted=self._persisted, flush_interval_s=self.settings.storage.journal_flush_s)
+        return Shell(self.core, journal, self._now)
+
     def _persisted(self, sequence: int) -> None:
         self.shell.persisted(sequence)  # there is one before the first put
-
-    def _open_journal(self, path: Path | None) -> Any:
-        restored: list[Entry] = []
-        if path is None:
-            store: Journal | MemoryJournal = MemoryJournal()
-            self.stores.journal_backend = "memory"
-        else:
-            self.stores.journal_backend = "sqlite"
-            self.stores.journal_location = str(path / "journal.sqlite")
-            try:
-                store = Journal.open(path / "journal.sqlite")
-                restored = store.load()
-            except JournalError as error:
-                # Leases are still granted and counted; they just do not survive. The status says so.
-                _LOG.error("the journal is not usable, leases will not survive a restart: %s", error)
-                unavailable = UnavailableJournal(str(error))
-                self.stores.journal = unavailable
-                return unavailable
-        doubled = self._take_back(restored)
-        writer = JournalWriter(
-            store,
-            encode=_to_bytes,
-            persisted=self._persisted,
-            loop=asyncio.get_running_loop(),
-            restored=restored,
-            flush_interval_s=self.settings.storage.journal_flush_s,
-        )
-        self._writer = writer
-        self.stores.journal = writer
-        for entry in doubled:
-            writer.delete(entry.kind, entry.id)
-        if restored:
-            waiting, orders = len(self.core.queue.waiting), len(self.core.standing.orders)
-            _LOG.info(
-                "taken from the journal: %d leases, which wait for their workers, %d waiting tasks, and %d orders",
-                len(restored) - waiting - orders,
-                waiting,
-                orders,
-            )
-        return writer
-
-    def _take_back(self, restored: list[Entry]) -> list[Entry]:
-        """Let what the journal has be so again; entries of tasks that wait although they have a lease.
-
-        Leases first. A task has one entry, since its place and its lease change in one batch; were there two all the
-        same, it has been placed, and must not be placed again.
-        """
-        now = self._now()
-        for restore, entries in (
-            (restore_order, [entry for entry in restored if entry.kind == ORDER]),
-            (restore_lease, [entry for entry in restored if entry.kind not in {WAITING, ORDER, outbox.KIND}]),
-            (restore_waiting, [entry for entry in restored if entry.kind == WAITING]),
-            (self._restore_settled, [entry for entry in restored if entry.kind == outbox.KIND]),
-        ):
-            for entry in entries:
-                try:
-                    restore(self.core, now, entry.body)
-                except ValueError as error:
-                    self.stores.warn(f"journal entry {entry.id!r} was left out: {error}")
-        placed = {waiting_id(record.task) for record in self.core.ledger.tasks.values()}
-        return [entry for entry in restored if entry.kind == WAITING and entry.id in placed]
-
-    def _restore_settled(self, _core: Scheduler, _now: Now, kept: bytes) -> None:
-        self._settled.append(settled_of(kept))
 
     def _dispatcher(self, path: Path | None) -> Dispatcher | None:
         settings = self.settings.dispatch
@@ -346,7 +274,8 @@ class App:
             return None
         name = consumer_name(settings.consumer, path)
         chance = random.Random()  # noqa: S311 -- spreads retries
-        return Dispatcher(self.shell, self.outlets.entries(), settings, name, restored=self._settled, random=chance)
+        settled = [] if self._journal is None else self._journal.settled
+        return Dispatcher(self.shell, self.outlets.entries(), settings, name, restored=settled, random=chance)
 
     # ------------------------------------------------------------------ what was learned
 
@@ -444,8 +373,8 @@ class App:
         await self.outlets.close()
         if self._snapshots is not None:
             await self._snapshots.close(_LAST_FLUSH_S)
-        if self._writer is not None:
-            await self._writer.close(_LAST_FLUSH_S)
+        if self._journal is not None:
+            await self._journal.close(_LAST_FLUSH_S)
         if self.stores.history is not None:
             await self.stores.history.close(_LAST_FLUSH_S)
         if self._folder is not None:
@@ -459,11 +388,3 @@ def _opened(settings: Settings, wall: float) -> Kept:
     except RuntimeError:  # told when the folder is opened
         path = None
     return open_config(given_by(settings, Origin(Source.FLAG, "the program")), path, wall)
-
-
-def _to_bytes(kept: TaskRecord | Waiter | Settled | Stands) -> bytes:
-    if isinstance(kept, Settled):
-        return kept.to_bytes()
-    if isinstance(kept, Stands):
-        return order_to_bytes(kept.about, kept.order or StandingOrder(0.0))
-    return waiting_to_bytes(kept) if isinstance(kept, Waiter) else lease_to_bytes(kept)

@@ -5,7 +5,7 @@ Each rule's reader is a generator, so that whoever looks can let others work bet
 two steps may be counted or not.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nlargest, nsmallest
 from typing import NamedTuple, TypeAlias
@@ -263,8 +263,3 @@ class Readings:
 
 def _load(load: float, worker_id: str) -> Measured:
     return Measured(load, f"worker {worker_id!r} reports a load of {load:.2f}", worker_id)
-
-
-def by_subject(found: Iterable[Measured | None]) -> dict[str, Measured]:
-    """All at once, for whoever has nothing else to do meanwhile."""
-    return {each.subject: each for each in found if each is not None}

@@ -56,13 +56,17 @@ class CloseQueue(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """A task is to be cancelled; `attempt` 0 means 1, an empty `lease_id` means whatever it is. One CancelReply."""
+    """A task is to be cancelled; `attempt` 0 means 1, an empty `lease_id` means whatever it is. One CancelReply.
+
+    `unsent`: nothing of it was sent to its worker, which has nothing to stop.
+    """
 
     tenant: str
     task_id: str
     attempt: int
     lease_id: str = ""
     reason: str = ""
+    unsent: bool = False
 
 
 class ReportOutcome(NamedTuple):

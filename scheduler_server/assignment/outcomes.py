@@ -178,7 +178,9 @@ class Outcomes:
             out.append(CancelReply(None, False, refusal))
         elif record.live:
             worker = record.worker
-            told = worker is not None and worker.session is not None and worker.registration.explicit
+            told = (
+                not event.unsent and worker is not None and worker.session is not None and worker.registration.explicit
+            )
             if told and worker is not None and worker.session is not None:
                 out.append(Recall(worker.session, record.lease_id, event.reason or "cancelled"))
                 # What was never heard of by its worker may never come to it: the caller delivers it, or does not.

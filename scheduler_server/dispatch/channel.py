@@ -76,7 +76,7 @@ class Channel:
         task = record.task
         holding.withdrawn = True  # its entries stay
         why = f"nobody listens to {self._prefix}{record.worker_id}"
-        self._owner.handle(Cancel(task.tenant, task.task_id, task.attempt, record.lease_id, why))
+        self._owner.handle(Cancel(task.tenant, task.task_id, task.attempt, record.lease_id, why, unsent=True))
         holding.withdrawn = False
         self._again(record, holding, why)
 

@@ -3,7 +3,6 @@
 from enum import IntEnum
 from typing import NamedTuple
 
-from scheduler_server.assignment.events import Submit
 from scheduler_server.model.task import Task
 
 RAW_BYTES = 4_096
@@ -60,13 +59,6 @@ class DeadLetter(NamedTuple):
     attempts: int
     workers: tuple[str, ...] = ()
     raw: bytes = b""
-
-
-class Taken(NamedTuple):
-    """What was understood of an entry: the task to submit, and whether its payload stays in the stream until later."""
-
-    submit: Submit
-    payload_left: bool = False
 
 
 def raw_of(fields: dict[bytes, bytes]) -> bytes:

@@ -174,7 +174,7 @@ class Ownership:
         holding = self._holdings.by_task.get((task.tenant, task.task_id))
         if holding is not None:
             self._forget(holding)
-        self._owner.handle(Cancel(task.tenant, task.task_id, task.attempt, record.lease_id, why))
+        self._owner.handle(Cancel(task.tenant, task.task_id, task.attempt, record.lease_id, why, unsent=True))
 
     # ------------------------------------------------------------------ take over
 

@@ -27,16 +27,17 @@ class Busy:
     `_seen` has the monotonic second of the last look, and what the worker had completed and failed by then.
     """
 
-    def __init__(self, began: float) -> None:
-        self._began = began
+    def __init__(self) -> None:
         self._ended: dict[str, float] = {}
         self._seen: dict[str, tuple[float, int, int]] = {}
 
     def ended(self, record: TaskRecord) -> None:
-        """A lease ended."""
+        """A lease ended. That of a worker that is not there was no time of a slot of ours."""
         worker_id = record.worker_id
         seen = self._seen.get(worker_id)
-        since = self._began if seen is None else seen[0]
+        if seen is None:
+            return
+        since = seen[0]
         granted = record.granted_at
         held = record.ended_at - (granted if granted > since else since)  # noqa: FURB136 -- max() costs 0.1 us
         if held > 0.0:

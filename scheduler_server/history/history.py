@@ -90,9 +90,8 @@ class History:
         self.settings = settings
         self._shell = shell
         core = shell.core
-        began = shell.now()
-        busy = Busy(began.monotonic)
-        self.hour = Hour(began.wall)
+        busy = Busy()
+        self.hour = Hour(shell.now().wall)
         self.sampler = Sampler(
             core, busy, self.hour, shell.now, interval_s=settings.sample_interval_s, workers=settings.sampled_workers
         )

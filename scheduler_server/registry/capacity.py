@@ -100,9 +100,24 @@ def tracked(record: WorkerRecord, listed: int | None, queue_depth: int) -> None:
     if listed is not None:
         record.background = max(0, queue_depth - listed)
         record.occupied_at_sample = listed + record.background
+    else:
+        record.background -= record.stopping
+    record.stopping = 0
     record.occupied = len(record.leases) + record.background
     if listed is None:
         record.occupied_at_sample = record.occupied
+
+
+def stopping(record: WorkerRecord) -> None:
+    """A lease that a tracked worker has is about to be ended by others: its slot is taken until the worker has spoken.
+
+    Call before the lease is ended. The next sample counts the task as background for as long as the worker is busy
+    with it; a sample without a running list says nothing of that, and frees the slot. So no worker that is a candidate
+    keeps a slot for longer than it takes to its next heartbeat by our own count.
+    """
+    record.stopping += 1
+    record.background += 1
+    record.occupied += 1
 
 
 def become_tracked(record: WorkerRecord) -> bool:

@@ -41,7 +41,7 @@ class WorkerRecord(_Hot):
         "last_seen_wall", "log_speed", "lost_at", "mean_depth_prior", "memory", "offers", "older_in_a_row", "probe",
         "probe_at", "probed_wall", "queue_depth", "recent_grants", "registered_at", "registration", "release_at",
         "release_watched", "repairs", "sampled_at", "sequence", "specializations", "speed_group", "speed_samples",
-        "timestamp_ms", "unknown_listed", "unsettled_since",
+        "stopping", "timestamp_ms", "unknown_listed", "unsettled_since",
     )  # fmt: skip
 
     def __init__(self, worker_id: str, registration: Registration, slots: int) -> None:  # noqa: PLR0915 -- one per field
@@ -78,7 +78,8 @@ class WorkerRecord(_Hot):
         self.unsettled_since = 0.0  # monotonic seconds; since then there may be leases of an earlier session; 0: none
         self.repairs = 0  # leases that the ledger had and the worker had not, mended
         self.unknown_listed = 0  # leases that it lists and the ledger does not know, now
-        self.background = 0  # what queue_depth counts beyond its running list
+        self.background = 0  # what queue_depth counts beyond its running list, and `stopping`
+        self.stopping = 0  # leases cancelled since its last sample, which it had and is about to stop
         self.counted_background = 0  # what the fleet's sum holds of it
         self.occupied = 0
         self.occupied_at_sample = 0

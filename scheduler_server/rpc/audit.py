@@ -80,7 +80,7 @@ class Audit:
                     subject, made = spec.answered(answer)
                     after = as_json(made)
                 told = self._told(spec, request)
-                self._write(context, full_name, subject, _reason(request), code, (before, after), told)
+                self._write(context, full_name, subject, spec.reason(request), code, (before, after), told)
 
         return call
 
@@ -106,7 +106,10 @@ class Audit:
 
     def _told(self, spec: Spec, request: Any) -> str:
         """The request as JSON, without its reason, which stands beside it, and without what is secret."""
-        said = json_format.MessageToDict(request, preserving_proto_field_name=True)
+        try:
+            said = json_format.MessageToDict(request, preserving_proto_field_name=True)
+        except (ValueError, json_format.Error) as error:  # infinity, or an instant of the year 10000: JSON has neither
+            return as_json({"not_json": str(error)})
         said.pop("reason", None)
         return as_json(spec.without_secrets(self._sight, said))
 
@@ -133,12 +136,6 @@ class Audit:
         return as_json(found)
 
 
-def _reason(request: Any) -> str:
-    """Why, as the caller says: an override carries it itself."""
-    said: str = request.override.reason if "override" in request.DESCRIPTOR.fields_by_name else request.reason
-    return said
-
-
 def _by_an_admin(context: Any, full_name: str) -> bool:
     return peer_of(context, full_name).role == Role.ADMIN
 
@@ -159,5 +156,5 @@ def as_json(value: object) -> str:
         return text
     kept = MOST_TEXT
     while len(cut := json.dumps({"cut": text[:kept]}, ensure_ascii=False)) > MOST_TEXT:
-        kept -= len(cut) - MOST_TEXT
+        kept -= (len(cut) - MOST_TEXT + 1) // 2  # a character takes one or two, so this is never too much
     return cut

@@ -3,7 +3,6 @@
 A test holds it to the contract: a method of AdminService is listed here or only reads.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from scheduler_server.assignment.standing import scope_text
 from scheduler_server.dispatch.gateway import StreamsError
 from scheduler_server.model.standing import About, OrderKind, StandingOrder
 from scheduler_server.rpc.config_calls import ConfigCalls
+from scheduler_server.rpc.log_levels import level_name
 from scheduler_server.rpc.stores import Stores
 
 SECRET = "(secret)"  # noqa: S105 -- what stands in the place of one
@@ -147,8 +147,8 @@ def _default(sight: Sight, request: Any) -> object:
 
 
 def _level(_sight: Sight, request: Any) -> object:
-    logger = logging.getLogger(f"scheduler_server.{request.logger}" if request.logger else None)
-    return {"level": logging.getLevelName(logger.getEffectiveLevel()).lower()}
+    level = level_name(request.logger)
+    return None if level is None else {"level": level}
 
 
 def _without_secrets(sight: Sight, said: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _LEVELS = {
     admin_service_pb2.LOG_LEVEL_WARNING: logging.WARNING,
     admin_service_pb2.LOG_LEVEL_ERROR: logging.ERROR,
 }
-_KNOWN = frozenset(admin_service_pb2.LogLevel.values())
+_SAID = frozenset(admin_service_pb2.LogLevel.values())
 
 
 class LogLevels:
@@ -40,12 +40,6 @@ class LogLevels:
         self._configured = _number(level)
         if "" not in self._by_hand:
             logging.getLogger().setLevel(self._configured)
-
-    def parts(self) -> list[str]:
-        """What has a log of its own."""
-        begins = f"{_ROOT}."
-        named = [name.removeprefix(begins) for name in logging.root.manager.loggerDict if name.startswith(begins)]
-        return sorted({name for full in named for name in (full, full.partition(".")[0])})
 
     def in_force(self, part: str) -> int:
         """The level of a part, or of all."""
@@ -80,7 +74,7 @@ class LogLevelCalls:
     ) -> admin_service_pb2.SetLogLevelResponse:
         """Log more, or less."""
         checker = Checker()
-        checker.choice("level", request.level, _KNOWN, "LogLevel")
+        checker.choice("level", request.level, _SAID, "LogLevel")
         checker.text("logger", request.logger)
         checker.text("reason", request.reason, limit=checks.MAX_DETAIL)
         expires_s = None
@@ -91,9 +85,8 @@ class LogLevelCalls:
                 checker.fault("expires_after", "has nothing to end: level is as configured")
         checker.done()
         part, levels = request.logger, self._levels
-        parts = levels.parts()
-        if part and part not in parts:
-            shown = ", ".join(name for name in parts if "." not in name)
+        if not _known(part):
+            shown = ", ".join(name for name in _parts() if "." not in name)
             message = f"no part of the server that logs is called {part!r}; there are {shown}, and parts of these"
             raise Refused(Refusal(Reason.LOGGER_UNKNOWN, message, (("logger", part),)))
         before = levels.in_force(part)
@@ -116,6 +109,23 @@ class LogLevelCalls:
         names = _name(before), _name(after)
         detail = f"of {part}: {why}" if part else why
         self._shell.handle(Announce(FleetEventKind.LOG_LEVEL_CHANGED, "", detail, *names, subject=part))
+
+
+def level_name(part: str) -> str | None:
+    """The level of a part, or of all; None where there is no such part."""
+    return _name(_logger(part).getEffectiveLevel()) if _known(part) else None
+
+
+def _parts() -> list[str]:
+    """What has a log of its own."""
+    begins = f"{_ROOT}."
+    named = [name.removeprefix(begins) for name in logging.root.manager.loggerDict if name.startswith(begins)]
+    return sorted({name for full in named for name in (full, full.partition(".")[0])})
+
+
+def _known(part: str) -> bool:
+    """Is that all, or a part that logs? To be asked first: `_logger` makes what there is not, and so a part of it."""
+    return not part or part in _parts()
 
 
 def _logger(part: str) -> logging.Logger:

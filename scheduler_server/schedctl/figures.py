@@ -97,9 +97,9 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def counted(value: int, noun: str) -> str:
-    """So many of them: "1 worker", "5,000 workers"."""
-    return f"{value:,} {noun}" + ("" if value == 1 else "s")
+def counted(value: int, noun: str, plural: str = "") -> str:
+    """So many of them: "1 worker", "5,000 workers"; `plural` where it is not the noun and an s."""
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
 
 
 def size(value: int) -> str:

@@ -1,6 +1,7 @@
 """Who changed what: every method that changes something is written down, also where it is refused."""
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import struct_pb2
+from google.protobuf.duration_pb2 import Duration
 
 from scheduler_api.v1 import admin_service_pb2 as admin
 from scheduler_api.v1 import admin_service_pb2_grpc, worker_pb2
@@ -130,6 +132,38 @@ async def test_who_is_not_allowed_to_is_written_down_and_who_only_looks_is_not(t
             ("looker", Role.VIEWER, grpc.StatusCode.PERMISSION_DENIED.value[0]),
         ]
         assert looker.text not in str(found)
+
+
+async def test_what_cannot_be_shown_as_json_is_refused_with_its_own_code_and_written_down(tmp_path: Path) -> None:
+    async with kept(tmp_path) as live:
+        stub = stub_of(live.channel)
+        endless = admin.UpdateConfigRequest(reason="why not")
+        endless.values["queue.priority_worth_s"].number_value = float("inf")
+        assert (await refused(stub.UpdateConfig(endless))).code == "INVALID_ARGUMENT"
+        level = admin.SetLogLevelRequest(level=admin.LOG_LEVEL_DEBUG, expires_after=Duration(seconds=10**15))
+        assert (await refused(stub.SetLogLevel(level))).code == "INVALID_ARGUMENT"
+        found = await entries(live.channel)
+        assert [(each.method, each.code) for each in found] == [
+            ("SetLogLevel", grpc.StatusCode.INVALID_ARGUMENT.value[0]),
+            ("UpdateConfig", grpc.StatusCode.INVALID_ARGUMENT.value[0]),
+        ]
+        assert found[1].reason == "why not"
+
+
+async def test_a_part_that_has_no_log_is_refused_with_a_history_too(tmp_path: Path) -> None:
+    async with kept(tmp_path) as live:
+        request = admin.SetLogLevelRequest(logger="nothing.of.the.kind", level=admin.LOG_LEVEL_DEBUG)
+        assert (await refused(stub_of(live.channel).SetLogLevel(request))).reason == "LOGGER_UNKNOWN"
+        (entry,) = await entries(live.channel)
+        assert (entry.subject_id, entry.before, entry.after) == ("nothing.of.the.kind", "", "")
+        assert not [name for name in logging.root.manager.loggerDict if "nothing.of.the.kind" in name]
+
+
+@pytest.mark.parametrize("letter", ["x", '"', "\n", "\\"])
+def test_a_text_that_is_cut_keeps_as_much_as_there_is_room_for(letter: str) -> None:
+    text = as_json({"values": "begins" + letter * 20_000})
+    assert MOST_TEXT - 8 <= len(text) <= MOST_TEXT
+    assert json.loads(text)["cut"].startswith('{"values": "begins')
 
 
 @pytest.mark.parametrize("size", [MOST_TEXT - 2, MOST_TEXT - 1, 20_000])

@@ -101,7 +101,7 @@ async def test_it_is_placed_when_a_slot_is_free_and_its_entry_becomes_that_of_th
 async def test_whatever_moment_a_kill_comes_at_the_task_has_a_place_or_a_lease(tmp_path: Path) -> None:
     """Each batch that reaches the disk is a state that a kill may leave."""
     async with running(kept(tmp_path)) as live:
-        store: Any = live.app._writer._store  # type: ignore[union-attr]
+        store: Any = live.app.stores.journal._store
         works, seen = store.apply, []
 
         def apply(puts: Any, deletes: Any) -> None:
@@ -211,7 +211,9 @@ async def test_cancelled_in_the_moment_between_lease_and_hand_over_it_is_not_han
         report, cancel = live.report(first, duration=span(1)), live.cancel()
         await asyncio.gather(report, cancel)
         assert await live.state() == "CANCELLED"
-        await live.assign("after", delivery=STREAM)
+        await stream.send(sequence=2)  # it has stopped, or has never heard of it
+        after = api.AssignRequest(task=task("after"), delivery=STREAM, wait=span(10))
+        await live.stub.Assign(after, timeout=20)
         while not (got := await stream.next()).HasField("run_task"):
             assert not got.HasField("goodbye")
         if got.run_task.task.task_id == "t":  # it was quicker than the cancel: then it is told to stop
@@ -352,7 +354,7 @@ async def nothing_is_kept(live: Running, why: str) -> None:
 @contextmanager
 def failing(live: Running, fault: JournalFault) -> Iterator[None]:
     """Let the journal of a running server fail at each commit."""
-    store: Any = live.app._writer._store  # type: ignore[union-attr]
+    store: Any = live.app.stores.journal._store
     works = store.apply
 
     def apply(puts: Any, deletes: Any) -> None:

@@ -1637,7 +1637,9 @@ class Worker(_message.Message):
     running_leases: _builtins.int
     """Leases it holds."""
     background: _builtins.int
-    """Tasks it works on that are not ours: queue depth beyond its leases."""
+    """Tasks it works on that are not ours: queue depth beyond its leases. Those that were cancelled and that it has yet
+    to stop are among them.
+    """
     free_slots: _builtins.int
     """Slots free now. Negative when it holds more than its slots; estimated for a sampled worker."""
     completed: _builtins.int

@@ -148,7 +148,8 @@ class ScheduleServiceServicer(object):
 
     def CancelTask(self, request, context):
         """Cancels a task: a waiting one leaves its place, a leased one frees its slot, and a worker that has it on its stream
-        is told to stop. Cancelling what has been cancelled is answered with OK.
+        is told to stop; there the slot is free once that worker has said that it has stopped, or no longer lists it.
+        Cancelling what has been cancelled is answered with OK.
         NOT_FOUND            never seen, or no longer kept (TASK_UNKNOWN).
         FAILED_PRECONDITION  it has already finished (TASK_FINISHED). Nothing to cancel.
         ABORTED              `lease_id` is not the task's current lease (LEASE_MISMATCH). Ask GetTask.

@@ -101,7 +101,8 @@ class ScheduleServiceStub:
     """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.CancelTaskRequest, _schedule_service_pb2.CancelTaskResponse]
     """Cancels a task: a waiting one leaves its place, a leased one frees its slot, and a worker that has it on its stream
-    is told to stop. Cancelling what has been cancelled is answered with OK.
+    is told to stop; there the slot is free once that worker has said that it has stopped, or no longer lists it.
+    Cancelling what has been cancelled is answered with OK.
       NOT_FOUND            never seen, or no longer kept (TASK_UNKNOWN).
       FAILED_PRECONDITION  it has already finished (TASK_FINISHED). Nothing to cancel.
       ABORTED              `lease_id` is not the task's current lease (LEASE_MISMATCH). Ask GetTask.
@@ -174,7 +175,8 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """
     CancelTask: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CancelTaskRequest, _schedule_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Cancels a task: a waiting one leaves its place, a leased one frees its slot, and a worker that has it on its stream
-    is told to stop. Cancelling what has been cancelled is answered with OK.
+    is told to stop; there the slot is free once that worker has said that it has stopped, or no longer lists it.
+    Cancelling what has been cancelled is answered with OK.
       NOT_FOUND            never seen, or no longer kept (TASK_UNKNOWN).
       FAILED_PRECONDITION  it has already finished (TASK_FINISHED). Nothing to cancel.
       ABORTED              `lease_id` is not the task's current lease (LEASE_MISMATCH). Ask GetTask.
@@ -280,7 +282,8 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.CancelTaskResponse, _abc.Awaitable[_schedule_service_pb2.CancelTaskResponse]]:
         """Cancels a task: a waiting one leaves its place, a leased one frees its slot, and a worker that has it on its stream
-        is told to stop. Cancelling what has been cancelled is answered with OK.
+        is told to stop; there the slot is free once that worker has said that it has stopped, or no longer lists it.
+        Cancelling what has been cancelled is answered with OK.
           NOT_FOUND            never seen, or no longer kept (TASK_UNKNOWN).
           FAILED_PRECONDITION  it has already finished (TASK_FINISHED). Nothing to cancel.
           ABORTED              `lease_id` is not the task's current lease (LEASE_MISMATCH). Ask GetTask.

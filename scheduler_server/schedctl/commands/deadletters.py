@@ -75,7 +75,7 @@ def _discard(work: Work) -> int:
     given = work.given
     if not given.yes:
         stdin, stderr = work.surroundings.stdin, work.surroundings.stderr
-        what = figures.counted(len(given.dead_letter_id), "entr").replace("entrs", "entries").replace("entr ", "entry ")
+        what = figures.counted(len(given.dead_letter_id), "entry", "entries")
         if not stdin.isatty():
             raise Asked("deadletters discard: cannot be undone; --yes says that it is meant")
         stderr.write(f"Throw {what} away for good? [y/N] ")

@@ -101,18 +101,20 @@ def _recent(work: Work, last: int) -> int:
 
 
 def _follow(work: Work, request: api.WatchEventsRequest, sleep: Callable[[float], None]) -> int:
-    pause_s = 0.0
+    pause_s, came = 0.0, False
     try:
         while True:
             try:
                 for message in work.connection.stream("WatchEvents", request):
-                    pause_s = 0.0
+                    pause_s, came = 0.0, True
                     request.resume_token = message.resume_token
                     request.replay_last = 0
                     if message.HasField("event"):
                         show(work.paper, message, json=work.json)
                         work.surroundings.stdout.flush()
             except SchedulerError as error:
+                if not came:  # a wrong address, say, or a token of long ago
+                    raise
                 pause_s = _go_on(work, request, error, pause_s)
             sleep(pause_s)
     except KeyboardInterrupt:
@@ -123,11 +125,11 @@ def _follow(work: Work, request: api.WatchEventsRequest, sleep: Callable[[float]
 
 def _go_on(work: Work, request: api.WatchEventsRequest, error: SchedulerError, pause_s: float) -> float:
     """How long to wait before the watch is taken up again; what cannot get better is raised."""
-    if error.reason == "RESUME_TOKEN_EXPIRED" and not work.given.resume:
+    if error.reason == "RESUME_TOKEN_EXPIRED":
         work.note("the server has no more what happened meanwhile (a restart?): events are missing here")
         request.resume_token = ""
         return 0.0
-    if not request.resume_token or error.code.name not in {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"}:
+    if error.code.name not in {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"}:
         raise error
     if not pause_s:
         work.note(f"{complaint(error, work.place)}; trying again")

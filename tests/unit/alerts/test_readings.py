@@ -1,13 +1,13 @@
 """What each rule reads of a real core: its figure at the limits, in few words, and in short steps."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from scheduler_server.alerts.board import MOST_SUBJECTS, Alert, Board, Measured
-from scheduler_server.alerts.readings import LEAST_DECISIONS, LEAST_OUTCOMES, Readings, StoreHealth, Watched, by_subject
+from scheduler_server.alerts.readings import LEAST_DECISIONS, LEAST_OUTCOMES, Readings, StoreHealth, Watched
 from scheduler_server.alerts.rule import AlertState
 from scheduler_server.alerts.rules import RULES
 from scheduler_server.alerts.settings import AlertSettings
@@ -21,6 +21,11 @@ from scheduler_server.predictor.settings import PredictorSettings
 from tests.unit.assignment.rig import Rig
 
 WINDOW_S = 300.0
+
+
+def by_subject(found: Iterable[Measured | None]) -> dict[str, Measured]:
+    """All at once: there is nothing else to do meanwhile."""
+    return {each.subject: each for each in found if each is not None}
 
 
 class House:

@@ -44,7 +44,7 @@ class House:
     def __init__(self) -> None:
         self.workers: dict[str, Any] = {}
         core: Any = SimpleNamespace(fleet=SimpleNamespace(records=self.workers), incarnation="run1")
-        self.busy = Busy(0.0)
+        self.busy = Busy()
         self.hour = Hour(START)
         self.now = Now(110.0, START + 10.0)
         self.recorder = Recorder(
@@ -207,3 +207,10 @@ def test_registering_begins_the_count(house: House) -> None:
     house.recorder.of_event(FleetEvent(1, START, FleetEventKind.WORKER_REGISTERED, "w-1"))
     worker.completed = 7
     assert house.busy.take(worker, Now(120.0, 0.0)) == Stretch(10.0, 0.0, 20.0, 2, 0)
+
+
+def test_what_a_lease_held_of_a_worker_that_is_not_there_is_not_counted_when_it_comes(house: House) -> None:
+    house.recorder.of_lease(end(leased(), None, at=104.0))  # a lease from before a restart, say
+    worker = house.worker()
+    house.busy.meet(worker, Now(110.0, 0.0))
+    assert house.busy.take(worker, Now(111.0, 0.0)) == Stretch(1.0, 0.0, 2.0, 0, 0)

@@ -25,6 +25,7 @@ class PlainWorker:
     session: int | None = None
     leases: set[str] = field(default_factory=set)
     background: int = 0
+    stopping: int = 0  # of the background: cancelled, and its worker has not spoken since
     at_sample: int = 0  # slots that the last sample accounts for
     load: float = 0.0
     degraded: bool = False

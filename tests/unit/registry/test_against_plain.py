@@ -22,7 +22,7 @@ from scheduler_server.model.decision import Rejection
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import OutcomeResult, OutcomeStatus
 from scheduler_server.model.refusal import Reason
-from scheduler_server.model.task import Delivery
+from scheduler_server.model.task import Delivery, TaskState
 from scheduler_server.model.worker import Accounting, Health, Intent, Registration, RunningLease
 from scheduler_server.registry.pool import BLOCK, Pool
 from tests.unit.assignment.rig import Rig, make_sample
@@ -77,6 +77,7 @@ class FleetMachine(RuleBasedStateMachine):
             plain = self.plain.workers[worker_id] = PlainWorker(worker_id, frozenset(), frozenset(), {}, slots)
         plain.session = self.rig.session_of[worker_id]
         self._registered(plain, registration)
+        self._unlisted(plain)
         self._sampled(plain, cpu)
         self._settle()
 
@@ -86,6 +87,11 @@ class FleetMachine(RuleBasedStateMachine):
         plain.labels = dict(registration.labels)
         plain.accepts = registration.accepts_tasks
         plain.slots = registration.slots or 5
+
+    def _unlisted(self, plain: PlainWorker) -> None:
+        """A sample without a running list: nothing is known of what it was to stop."""
+        plain.background -= plain.stopping
+        plain.stopping = 0
 
     def _sampled(self, plain: PlainWorker, cpu: float, *, draining: bool = False) -> None:
         plain.load = round(cpu, 6)
@@ -116,7 +122,7 @@ class FleetMachine(RuleBasedStateMachine):
             intent=Intent.DRAIN if draining else Intent.WORK,
         )  # fmt: skip
         if not self._fenced(plain):
-            plain.background = background
+            plain.background, plain.stopping = background, 0
             self._sampled(plain, cpu, draining=draining)
         self._settle()
 
@@ -129,6 +135,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.rig.give(Heartbeat(plain.session or 0, make_sample(cpu=0.5, memory=0.5, queue_depth=depth), registration))
         if not self._fenced(plain):
             self._registered(plain, registration)
+            self._unlisted(plain)
             self._sampled(plain, 0.5)
         self._settle()
 
@@ -204,6 +211,11 @@ class FleetMachine(RuleBasedStateMachine):
     def cancel(self, data: Any) -> None:
         lease_id = data.draw(st.sampled_from(sorted(self.tasks)))
         task_id = self.tasks[lease_id]
+        plain = self.plain.workers.get(self.begun[lease_id])
+        lease = self.rig.core.ledger.leases[lease_id]
+        if plain is not None and plain.session is not None and lease.state is not TaskState.PLACED:
+            plain.background += 1  # until its worker has said that it has stopped
+            plain.stopping += 1
         self.rig.cancel(task_id)
         self._settle()
         self.rig.cancel(task_id)

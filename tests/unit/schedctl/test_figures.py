@@ -79,3 +79,8 @@ def test_names_are_read_as_they_are_listed() -> None:
 
 def test_counts_have_commas_and_their_noun() -> None:
     assert [figures.counted(each, "worker") for each in (0, 1, 5_000)] == ["0 workers", "1 worker", "5,000 workers"]
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "0 entries"), (1, "1 entry"), (2_000, "2,000 entries")])
+def test_some_nouns_have_a_plural_of_their_own(value: int, said: str) -> None:
+    assert figures.counted(value, "entry", "entries") == said
