@@ -605,6 +605,8 @@ async def test_a_cancelled_task_is_recalled_from_its_worker(live: Running) -> No
     directive = (await stream.next()).cancel
     assert (directive.lease_id, directive.reason) == (lease, "not needed")
     assert await live.state() == "CANCELLED"
+    assert (await live.refuse("next")).reason == "NO_FREE_SLOT", "it has yet to stop"
+    await stream.beat(running=worker_pb2.RunningLeases())
     assert (await live.assign("next")).decision.worker_id == "w"
     # What the worker says of it afterwards changes nothing.
     await stream.beat(reports=[finished(lease, status=task_pb2.OUTCOME_STATUS_CANCELLED)])
