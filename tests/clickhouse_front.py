@@ -2,8 +2,9 @@
 
 chdb is the engine of ClickHouse in process; it has no server. This lets an unmodified clickhouse-driver talk to it.
 What is real: parser, types, MergeTree, partitions, TTL, deduplication, materialized views, errors and their codes. What
-is not: the server's own network code, users and rights, concurrency (one statement at a time). The codecs are those of
-clickhouse-driver, so they prove nothing of the wire: one test does, against a server that is not ours.
+is not: the server's own network code, users and rights, concurrency (one statement at a time). Of rights there is one:
+the user `no_ddl` is refused what makes or changes tables, in the words and with the code of ClickHouse. The codecs are
+those of clickhouse-driver, so they prove nothing of the wire: one test does, against a server that is not ours.
 
 Prints the port it listens on, one line. Data stay in FOLDER, so it can be killed and started again.
 """
@@ -33,6 +34,9 @@ REVISION = defines.DBMS_MIN_REVISION_WITH_SETTINGS_SERIALIZED_AS_STRINGS
 
 _BUFFER = 1 << 20
 _CODE = re.compile(r"Code: (\d+)\. ?(.*)", re.DOTALL)
+_DDL = re.compile(r"\s*(CREATE|ALTER|DROP|RENAME|TRUNCATE|ATTACH|DETACH)\s+(\w+)", re.IGNORECASE)
+WITHOUT_DDL = "no_ddl"
+_ACCESS_DENIED = 497
 _INSERT = re.compile(r"\s*INSERT\s+INTO\s+(?:TABLE\s+)?([\w.`]+)\s*(\([^)]*\))?\s*VALUES\s*$", re.IGNORECASE)
 
 
@@ -50,12 +54,17 @@ class Engine:
     def __init__(self, folder: str) -> None:
         self._session = Session(folder)
         self._lock = threading.Lock()
+        self._used = ""  # the database that the session stands in: telling it again costs as much as a statement
         version = self._text("SELECT version()")
         self.version = [int(part) for part in version.split(".")[:3]]
 
     def _text(self, sql: str) -> str:
         text: str = self._session.query(sql, "TSVRaw").bytes().decode().strip()
         return text
+
+    def enter(self, database: str) -> None:
+        """Is there such a database? As a server asks itself when somebody connects."""
+        self._run(database, lambda: self._session.query("SELECT 1"), anew=True)
 
     def rows(self, sql: str, database: str) -> list[Any]:
         """The blocks that a statement answers with."""
@@ -80,13 +89,15 @@ class Engine:
             sql = f"INSERT INTO {table} ({columns}) SETTINGS {words} SELECT {columns} FROM {source}"  # noqa: S608 -- a server
             self._run(database, lambda: self._session.query(sql))
 
-    def _run(self, database: str, what: Any) -> Any:
+    def _run(self, database: str, what: Any, *, anew: bool = False) -> Any:
         with self._lock:
             try:
-                if database:
+                if database and (anew or database != self._used):
                     self._session.query(f"USE `{database}`")
+                    self._used = database
                 return what()
             except RuntimeError as error:
+                self._used = ""  # it may have gone
                 found = _CODE.search(str(error))
                 code, message = (int(found[1]), found[2]) if found else (1000, str(error))
                 raise Refused(code, message) from None
@@ -137,7 +148,7 @@ class Connection:
         self._out = BufferedSocketWriter(sock, _BUFFER)
         self._blocks_in = BlockInputStream(self._in, _context(REVISION))
         self._blocks_out = BlockOutputStream(self._out, _context(REVISION))
-        self._database = ""
+        self._database = self._user = ""
 
     def serve(self) -> None:
         """Until the client goes."""
@@ -160,10 +171,10 @@ class Connection:
         for _ in range(3):
             read_varint(self._in)
         self._database = read_binary_str(self._in)
-        read_binary_str(self._in)
+        self._user = read_binary_str(self._in)
         read_binary_str(self._in)
         try:
-            self._engine.rows("SELECT 1", self._database)
+            self._engine.enter(self._database)
         except Refused as error:
             self._exception(error)
             return False
@@ -192,6 +203,7 @@ class Connection:
         sql = read_binary_str(self._in)
         self._data()  # the end of external tables
         try:
+            self._refuse_without_right(sql)
             found = _INSERT.match(sql)
             if found:
                 self._insert(found[1], found[2] or "", settings)
@@ -206,6 +218,13 @@ class Connection:
             return
         write_varint(ServerPacketTypes.END_OF_STREAM, self._out)
         self._out.flush()
+
+    def _refuse_without_right(self, sql: str) -> None:
+        found = _DDL.match(sql) if self._user == WITHOUT_DDL else None
+        if found:
+            grant = f"{found[1].upper()} {found[2].upper()} ON {self._database}.*"
+            needed = f"To execute this query, it's necessary to have the grant {grant}. (ACCESS_DENIED)"
+            raise Refused(_ACCESS_DENIED, f"{self._user}: Not enough privileges. {needed}")
 
     def _insert(self, table: str, columns: str, settings: dict[str, str]) -> None:
         wanted = [name.strip(" `") for name in columns.strip("()").split(",") if name.strip()]

@@ -125,6 +125,13 @@ class History:
 
     # ------------------------------------------------------------------ while the server runs
 
+    def reconfigure(self, settings: HistorySettings) -> None:
+        """Go by these from now on; where the log is, and what it keeps, is the same in them."""
+        self.settings = settings
+        self.sampler.reconfigure(settings.sample_interval_s, settings.sampled_workers)
+        if self.writer is not None:
+            self.writer.reconfigure(settings.flush_interval_s, settings.max_pending)
+
     def start(self) -> None:
         """Begin to sample, and to look after what a kill has cost."""
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.history.learned import Learned
 from scheduler_server.model.clock import Now
+from scheduler_server.predictor.dated import Dated
 from scheduler_server.predictor.forgetting import Forgets
 from scheduler_server.predictor.settings import LONGEST_MS
 from scheduler_server.storage.decision_log import AccuracyQuery, DecisionLog, HistoryFilter, Lesson, Page, Span
@@ -102,6 +103,8 @@ class Teacher:
             self.last_at = lesson.at
             if known or not 0.0 < lesson.duration_ms <= LONGEST_MS:
                 continue
+            if isinstance(predictor, Dated):
+                predictor.wall = lesson.at
             try:
                 predictor.observe(lesson.task, lesson.duration_ms)
                 self._keys.add(predictor.predict(lesson.task).key)

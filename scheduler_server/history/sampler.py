@@ -73,6 +73,10 @@ class Sampler:
         self._queue = _Unlogged()  # of the fleet: tasks that waited, as `busy_s`
         self._next = 0  # of the workers, whose sample is due next
 
+    def reconfigure(self, interval_s: float, workers: int) -> None:
+        """Sample so often, and so many workers each time, from now on."""
+        self._interval_s, self._most = interval_s, workers
+
     # ------------------------------------------------------------------ time
 
     async def run(self) -> None:

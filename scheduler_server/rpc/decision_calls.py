@@ -35,6 +35,8 @@ _OUTCOMES = frozenset(each.value for each in OutcomeStatus)
 _FULL = schedule_service_pb2.EXPLANATION_VIEW_FULL
 _VIEWS = frozenset(schedule_service_pb2.ExplanationView.values())
 
+_MOST_REVISION = 2**63 - 1  # what a store can hold; revisions count up from 1, or from a second of the clock
+
 _AT_ONCE = 100
 """Decisions read at once: a page that is full by its bytes stops at such a step. 100 with their candidates are at most
 half a megabyte."""
@@ -198,6 +200,7 @@ def _wanted(request: admin_service_pb2.ListDecisionsRequest, checker: Checker) -
         for at, each in enumerate(getattr(request, field)):
             checker.choice(f"{field}[{at}]", each, known, names)
     checker.choice("view", request.view, _VIEWS, "ExplanationView")
+    checker.count("policy_revision", request.policy_revision, 0, _MOST_REVISION)
     if checker.faults:
         return DecisionFilter()
     return DecisionFilter(

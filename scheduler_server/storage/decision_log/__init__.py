@@ -50,15 +50,17 @@ from scheduler_server.storage.decision_log.port import (
     LogFault,
     LoggedDecision,
     LoggedOutcome,
+    LoggedShadow,
     Page,
     PageTokenInvalid,
     Retention,
+    ShadowFilter,
     Size,
     Span,
     UtilizationFigures,
     UtilizationQuery,
 )
-from scheduler_server.storage.decision_log.rows import AuditRow, Batch, EventRow, Table
+from scheduler_server.storage.decision_log.rows import AuditRow, Batch, EventRow, ShadowRow, Table
 from scheduler_server.storage.decision_log.sqlite_log import SqliteLog
 from scheduler_server.storage.decision_log.status import LogStatus
 from scheduler_server.storage.decision_log.writer import LogWriter
@@ -89,10 +91,13 @@ __all__ = [
     "LogWriter",
     "LoggedDecision",
     "LoggedOutcome",
+    "LoggedShadow",
     "Page",
     "PageTokenInvalid",
     "Retention",
     "Sampled",
+    "ShadowFilter",
+    "ShadowRow",
     "Shadowed",
     "Size",
     "Span",

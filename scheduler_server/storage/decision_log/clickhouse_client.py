@@ -34,6 +34,9 @@ _FAULTS = {
     driver_errors.ErrorCodes.TIMEOUT_EXCEEDED: LogFault.TOO_SLOW,
     driver_errors.ErrorCodes.SOCKET_TIMEOUT: LogFault.TOO_SLOW,
 }
+_NO_SPACE = "No space left on device"
+"""Of the operating system, in errors of several codes: 243 is only what could not be reserved before writing."""
+
 _UNSUITABLE = (TypeError, AttributeError, OverflowError, UnicodeError, struct.error, driver_errors.TypeMismatchError)
 _NAME = re.compile(r"\(([A-Z_0-9]+)\)")
 _LONGEST = 300  # characters of what the server says: its messages may repeat a statement
@@ -138,8 +141,9 @@ class Connection:
             return error
         if isinstance(error, driver_errors.ServerException):
             said = " ".join(str(error.message).split(" Stack trace")[0].replace("DB::Exception: ", "").split())
-            fault = _FAULTS.get(error.code, LogFault.REFUSED)
-            return LogError(fault, f"{what}refused: {said[:_LONGEST]} (code {error.code})")
+            fault = LogFault.DISK_FULL if _NO_SPACE in said else _FAULTS.get(error.code, LogFault.REFUSED)
+            how = "has no room left" if fault is LogFault.DISK_FULL else "refused"
+            return LogError(fault, f"{what}{how}: {said[:_LONGEST]} (code {error.code})")
         if isinstance(error, TimeoutError | driver_errors.SocketTimeoutError):
             return LogError(LogFault.TOO_SLOW, f"{what}did not answer in time")
         if isinstance(error, OSError | EOFError | driver_errors.NetworkError):

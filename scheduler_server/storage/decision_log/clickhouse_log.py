@@ -1,13 +1,21 @@
 """The decision log at scale: ClickHouse, which many servers may share."""
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from scheduler_server.storage.decision_log.clickhouse_client import Connection
-from scheduler_server.storage.decision_log.clickhouse_schema import INSTANTS, KEPT, MIGRATIONS, VERSION, VERSIONS
+from scheduler_server.storage.decision_log.clickhouse_schema import (
+    INSTANTS,
+    KEPT,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    VERSION,
+    VERSIONS,
+)
 from scheduler_server.storage.decision_log.clickhouse_url import ClickHouseAddress
 from scheduler_server.storage.decision_log.port import LogError, LogFault, Retention, Size
 from scheduler_server.storage.decision_log.questions import Questions
@@ -18,6 +26,7 @@ _OLDEST = (22, 8)
 
 _RECIPE = msgspec.msgpack.Encoder()
 _READ = msgspec.msgpack.Decoder(tuple[ClickHouseAddress, Retention, float, float])
+_NAMED = 5  # columns in a message
 _TTL_DAYS = re.compile(r"TTL .*?toIntervalDay\((\d+)\)")
 
 
@@ -75,18 +84,43 @@ class ClickHouseLog(Questions):
             oldest = ".".join(map(str, _OLDEST))
             why = f"ClickHouse {version} is older than {oldest}, the oldest that can be used"
             raise LogError(LogFault.REFUSED, f"decision log {self.location}: {why}")
-        run(VERSIONS)
-        applied = int(run("SELECT max(version) FROM schema_version")[0][0])
+        there = self._columns()
+        applied = 0
+        if SCHEMA_VERSION in there:
+            applied = int(run(f"SELECT max(version) FROM {SCHEMA_VERSION}")[0][0])
         if applied > VERSION:
             known = f"this server knows up to {VERSION}; left as it is"
             raise LogError(LogFault.NEWER_VERSION, f"decision log {self.location}: has version {applied}, {known}")
+        self._refuse_foreign_tables(there, applied)
+        if applied == VERSION and not there.keys() >= set(ROWS):
+            applied = 0  # somebody took a table away; those that are there stay as they are
+        if applied < VERSION:  # an account that may make no tables will do where somebody else has made them
+            run(VERSIONS)
         for number, statements in enumerate(MIGRATIONS[applied:], applied + 1):
             for statement in statements:
                 run(statement.format(**self._days) if "{" in statement else statement)
-            run("INSERT INTO schema_version (version) SELECT ?", [number])
+            run(f"INSERT INTO {SCHEMA_VERSION} (version) SELECT ?", [number])
         told = self._keep_as_long_as_configured()
         self._prepared = True
         return told
+
+    def _columns(self) -> dict[str, set[str]]:
+        """Of every table that is there."""
+        found = defaultdict[str, set[str]](set)
+        rows = self._writing.ask("SELECT table, name FROM system.columns WHERE database = currentDatabase()")
+        for table, column in rows:
+            found[table].add(column)
+        return found
+
+    def _refuse_foreign_tables(self, there: dict[str, set[str]], applied: int) -> None:
+        """A table of the same name that is not ours would be found out by the first row, or by a view that fails."""
+        if 0 < applied < VERSION:
+            return  # of an older version of ours: what it lacks is added now
+        for table, row in ROWS.items():
+            if table in there and (lacking := [name for name in row._fields if name not in there[table]]):
+                which = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
+                why = f"its table {table} lacks columns ({which}): drop or rename that table, or name another database"
+                raise LogError(LogFault.FOREIGN, f"decision log {self.location}: {why}")
 
     def _keep_as_long_as_configured(self) -> list[str]:
         run = self._writing.ask
@@ -101,8 +135,14 @@ class ClickHouseLog(Questions):
             if int(found[1]) != days:
                 # What is there keeps its parts: they are dropped by the new limit when their time comes.
                 ttl = f"ALTER TABLE {name} MODIFY TTL {counted_from} + toIntervalDay({days})"
-                run(ttl, settings={"materialize_ttl_after_modify": 0})
-                told.append(f"decision log {self.location}: {name} was kept for {found[1]} days, now for {days}")
+                try:
+                    run(ttl, settings={"materialize_ttl_after_modify": 0})
+                except LogError as error:
+                    if error.reason is not LogFault.REFUSED:
+                        raise
+                    told.append(f"{error}: {name} is still kept for {found[1]} days, not for {days}")
+                else:
+                    told.append(f"decision log {self.location}: {name} was kept for {found[1]} days, now for {days}")
         return told
 
     def write(self, batch: Batch) -> list[str]:
@@ -185,6 +225,12 @@ class _Dialect:
     def contains(self, column: str) -> str:
         """See Dialect."""
         return f"position({column}, ?) > 0"
+
+    def stretches(
+        self, start: int | None, end: int | None, words: Mapping[str, Sequence[Any]]
+    ) -> list[tuple[int, int]] | None:
+        """See Dialect. A million words are read in milliseconds here."""
+        return None
 
     def last_outcome(self, statuses: Sequence[str], since: int | None) -> tuple[str, list[Any]]:
         """See Dialect."""

@@ -199,8 +199,9 @@ released."""
 
 VERSION: Final = len(MIGRATIONS)
 
-VERSIONS: Final = """
-    CREATE TABLE IF NOT EXISTS schema_version (version UInt32, applied_at DateTime('UTC') DEFAULT now())
+SCHEMA_VERSION: Final = "schema_version"
+VERSIONS: Final = f"""
+    CREATE TABLE IF NOT EXISTS {SCHEMA_VERSION} (version UInt32, applied_at DateTime('UTC') DEFAULT now())
     ENGINE = MergeTree ORDER BY version
 """
 

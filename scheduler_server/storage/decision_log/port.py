@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from scheduler_server.model.decision import Cause, Decision, Source
 from scheduler_server.model.outcome import Outcome, OutcomeStatus
 from scheduler_server.model.task import Prospects, Task
-from scheduler_server.storage.decision_log.rows import AuditRow, Batch, EventRow
+from scheduler_server.storage.decision_log.rows import AuditRow, Batch, EventRow, ShadowRow
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -130,6 +130,13 @@ class UtilizationQuery(NamedTuple):
     by_worker: bool = False
 
 
+class ShadowFilter(NamedTuple):
+    """Which decisions of other policies; "" is no condition."""
+
+    span: Span = Span()
+    policy: str = ""
+
+
 class HistoryFilter(NamedTuple):
     """Which outcomes to learn from."""
 
@@ -177,6 +184,13 @@ class Lesson(NamedTuple):
     decision_id: str
     task: Task
     duration_ms: float
+
+
+class LoggedShadow(NamedTuple):
+    """What another policy would have decided; how long the task took where it ran, None where it did not succeed."""
+
+    row: ShadowRow
+    took_ms: float | None
 
 
 class AccuracyFigures(NamedTuple):
@@ -276,6 +290,9 @@ class DecisionLog(Protocol):
 
     def events(self, which: EventFilter, *, limit: int, after: str = "") -> Page[EventRow]:
         """Events, newest first."""
+
+    def shadows(self, which: ShadowFilter, *, limit: int, after: str = "") -> Page[LoggedShadow]:
+        """What other policies would have decided, newest first."""
 
     def size(self) -> Size:
         """How much there is."""

@@ -1,6 +1,6 @@
 """The questions of a log as SQL, once for every store: what differs between dialects is in `Dialect`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, assert_never
 
 from scheduler_server.model.outcome import OutcomeStatus
@@ -19,7 +19,9 @@ from scheduler_server.storage.decision_log.port import (
     HistoryFilter,
     Lesson,
     LoggedDecision,
+    LoggedShadow,
     Page,
+    ShadowFilter,
     Span,
     UtilizationFigures,
     UtilizationQuery,
@@ -31,6 +33,7 @@ from scheduler_server.storage.decision_log.rows import (
     DecisionRow,
     EventRow,
     OutcomeRow,
+    ShadowRow,
     Table,
 )
 
@@ -66,6 +69,15 @@ class Dialect(Protocol):
     def last_outcome(self, statuses: Sequence[str], since: int | None) -> tuple[str, list[Any]]:
         """The condition that a decision's last outcome is one of these; none is from before `since`."""
 
+    def stretches(
+        self, start: int | None, end: int | None, words: Mapping[str, Sequence[Any]]
+    ) -> list[tuple[int, int]] | None:
+        """Outside of which no decision has one of these words in each of these columns (of overrides: an id).
+
+        Newest first, apart from each other, both ends included, within start and end (excluded), in microseconds.
+        None: this store need not know.
+        """
+
 
 class Conditions:
     """What must hold, and the values of its placeholders."""
@@ -97,12 +109,13 @@ class Conditions:
         if span.end is not None:
             self.add(f"at < {self._dialect.instant()}", micros(span.end))
 
-    def behind(self, table: Table, sign: str, kind: str, after: str) -> None:
-        """The rows that come after a page token."""
-        found = place(kind, _PLACE, after)
+    def behind(self, table: Table, sign: str, kind: str, after: str) -> tuple[int, str, int] | None:
+        """The rows that come after a page token; the place that it names."""
+        found: tuple[int, str, int] | None = place(kind, _PLACE, after)
         if found is not None:
             part, values = self._dialect.beyond(table, sign, *found)
             self.add(part, *values)
+        return found
 
     def __str__(self) -> str:
         return " AND ".join(self._parts) or "1 = 1"
@@ -123,7 +136,8 @@ class Questions:
             case ByDecision(decision_id):
                 where, values = "decision_id = ?", [decision_id]
             case ByLease(lease_id):
-                where, values = "lease_id = ?", [lease_id]
+                # A decision and its lease have the same number of the same run, so one index does for both.
+                where, values = "decision_id = ? AND lease_id = ?", [f"d{lease_id[1:]}", lease_id]
             case ByTask(tenant, task_id, attempt):
                 where, values = f"{self._dialect.of_task()} AND tenant = ?", [task_id, tenant]
                 if not attempt:
@@ -140,32 +154,64 @@ class Questions:
     ) -> Page[LoggedDecision]:
         """See DecisionLog."""
         where = Conditions(self._dialect)
-        where.within(which.span)
-        if which.tenant is not None:
-            where.add("tenant = ?", which.tenant)
-        where.equal("task_type", which.task_type)
         if which.task_id:
             where.add(self._dialect.of_task(), which.task_id)
-        where.equal("worker_id", which.worker_id)
-        where.among("source", [source.name for source in which.sources])
-        where.among("cause", [cause.name for cause in which.causes])
-        where.equal("policy_revision", which.policy_revision)
-        where.equal("scorer", which.scorer)
+        words: dict[str, list[Any]] = {
+            "source": [source.name for source in which.sources],
+            "cause": [cause.name for cause in which.causes],
+        }
+        for column in ("task_type", "worker_id", "policy_revision", "scorer"):
+            words[column] = [wanted] if (wanted := getattr(which, column)) else []
+        if which.tenant is not None:
+            words["tenant"] = [which.tenant]
+        words = {column: wanted for column, wanted in words.items() if wanted}
+        for column, wanted in words.items():
+            where.among(column, wanted)
         if which.override_id:
             where.add(self._dialect.contains("overrides"), text([which.override_id])[:-1] + ",")
+            words["overrides"] = [which.override_id]
+        # A task's decisions are found by themselves.
+        parts = None
+        if words and not which.task_id:
+            start, end = (None if each is None else micros(each) for each in which.span)
+            parts = self._dialect.stretches(start, end, words)
+        if parts is None:
+            where.within(which.span)
         if which.outcomes:
             statuses = [OutcomeStatus(status).name for status in which.outcomes]
             since = None if which.span.start is None else micros(which.span.start)
             part, values = self._dialect.last_outcome(statuses, since)
             where.add(part, *values)
-        page = self._page(Table.DECISIONS, where, "DESC", "d", limit, after)
+        page = self._page(Table.DECISIONS, where, "DESC", "d", limit, after, parts)
         return Page(self._logged([DecisionRow(*row) for row in page.items], candidates=candidates), page.next)
 
     def _page(
-        self, table: Table, where: Conditions, order: str, kind: str, limit: int, after: str
+        self,
+        table: Table,
+        where: Conditions,
+        order: str,
+        kind: str,
+        limit: int,
+        after: str,
+        parts: list[tuple[int, int]] | None = None,
     ) -> Page[tuple[Any, ...]]:
-        where.behind(table, "<" if order == "DESC" else ">", kind, after)
-        rows = self._dialect.rows(table, str(where), where.values, order, limit + 1)
+        """Rows that a condition holds for; with `parts`, in these stretches only, one after the other."""
+        found = where.behind(table, "<" if order == "DESC" else ">", kind, after)
+        if parts is None:
+            rows = self._dialect.rows(table, str(where), where.values, order, limit + 1)
+        else:
+            rows, instant = [], self._dialect.instant()
+            for first, last in parts:
+                if found is not None:
+                    if first > found[0]:
+                        continue
+                    last = min(last, found[0])  # noqa: PLW2901 -- the store takes one bound: the nearest
+                part, values = f"at >= {instant} AND at <= {instant}", [first, last]
+                rows += self._dialect.rows(
+                    table, f"{where} AND {part}", [*where.values, *values], order, limit + 1 - len(rows)
+                )
+                if len(rows) > limit:
+                    break
         if len(rows) <= limit:
             return Page(rows)
         return Page(rows[:limit], token(kind, *rows[limit - 1][:3]))
@@ -173,14 +219,7 @@ class Questions:
     def _logged(self, rows: list[DecisionRow], *, candidates: bool) -> list[LoggedDecision]:
         if not rows:
             return []
-        ids = [row.decision_id for row in rows]
-        # An outcome comes after its decision: that bounds what has to be looked at.
-        marks, since = ", ".join("?" * len(ids)), min(row.at for row in rows)
-        where = f"decision_id IN ({marks}) AND at >= {self._dialect.instant()}"
-        last: dict[str, OutcomeRow] = {}
-        for found in self._dialect.rows(Table.OUTCOMES, where, [*ids, since], "ASC", 10 * len(ids) + 100):
-            outcome = OutcomeRow(*found)
-            last[outcome.decision_id] = outcome
+        last = self._last_outcomes([row.decision_id for row in rows], min(row.at for row in rows))
         looked_at: dict[str, list[CandidateRow]] = {}
         if candidates:
             explained = [row for row in rows if row.explained]
@@ -192,6 +231,15 @@ class Questions:
         for each in looked_at.values():
             each.sort(key=lambda candidate: candidate.place)
         return [logged_decision(row, last.get(row.decision_id), looked_at.get(row.decision_id, [])) for row in rows]
+
+    def _last_outcomes(self, ids: list[str], since: int) -> dict[str, OutcomeRow]:
+        """By decision. An outcome comes after its decision: `since` bounds what has to be looked at."""
+        where = f"decision_id IN ({', '.join('?' * len(ids))}) AND at >= {self._dialect.instant()}"
+        last: dict[str, OutcomeRow] = {}
+        for found in self._dialect.rows(Table.OUTCOMES, where, [*ids, since], "ASC", 10 * len(ids) + 100):
+            outcome = OutcomeRow(*found)
+            last[outcome.decision_id] = outcome
+        return last
 
     def _candidates(self, rows: list[DecisionRow]) -> list[tuple[Any, ...]]:
         if not rows:
@@ -232,6 +280,21 @@ class Questions:
         where.equal("worker_id", which.worker_id)
         page = self._page(Table.EVENTS, where, "DESC", "e", limit, after)
         return Page([EventRow(*row) for row in page.items], page.next)
+
+    def shadows(self, which: ShadowFilter, *, limit: int, after: str = "") -> Page[LoggedShadow]:
+        """See DecisionLog."""
+        where = Conditions(self._dialect)
+        where.within(which.span)
+        where.equal("policy", which.policy)
+        page = self._page(Table.SHADOW, where, "DESC", "s", limit, after)
+        rows = [ShadowRow(*row) for row in page.items]
+        if not rows:
+            return Page([])
+        ids = list(dict.fromkeys(row.decision_id for row in rows))
+        last = self._last_outcomes(ids, min(row.at for row in rows))
+        succeeded = OutcomeStatus.SUCCEEDED.name
+        took = {name: each.duration_ms for name, each in last.items() if each.status == succeeded}
+        return Page([LoggedShadow(row, took.get(row.decision_id)) for row in rows], page.next)
 
     # ------------------------------------------------------------------ figures
 

@@ -3,12 +3,13 @@
 import contextlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scheduler_server.storage.decision_log.port import LogError, LogFault
 from scheduler_server.storage.decision_log.rows import ROWS, Table
+from scheduler_server.storage.decision_log.sqlite_blocks import stretches
 from scheduler_server.storage.decision_log.sqlite_errors import log_error
 from scheduler_server.storage.decision_log.sqlite_schema import APPLICATION_ID, RUN_BITS, TASK, VERSION
 
@@ -83,6 +84,12 @@ class SqliteReading:
         if len(self.ask(f"SELECT 1 {alike} LIMIT {_FEW}", [*statuses, *after])) < _FEW:
             return f"decision_id IN (SELECT decision_id {alike}) AND {last}", [*statuses, *after, *after, *statuses]
         return last, [*after, *statuses]
+
+    def stretches(
+        self, start: int | None, end: int | None, words: Mapping[str, Sequence[Any]]
+    ) -> list[tuple[int, int]] | None:
+        """See Dialect."""
+        return stretches(self.ask, start, end, words)
 
     def size_bytes(self) -> int:
         """Of the file and its log."""

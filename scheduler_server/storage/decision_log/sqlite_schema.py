@@ -3,11 +3,14 @@
 Rows are keyed by one number, `run << 40 | sequence`, so that those of a batch lie side by side; `runs` has the run's
 name and its last batch. The columns are those of `rows.py`, without incarnation and sequence.
 
+`blocks` and `block_words` say which decisions a filter need not look at (sqlite_blocks.py).
 `*_minutes` are sums by minute, so that figures over months are read in milliseconds and kept when the rows are gone.
 """
 
 import sqlite3
 from typing import Final
+
+from scheduler_server.storage.decision_log.sqlite_blocks import TABLES as BLOCK_TABLES
 
 APPLICATION_ID: Final = 0x53434C31  # "SCL1": tells this log from any other SQLite file
 RUN_BITS: Final = 40
@@ -111,7 +114,9 @@ CREATE TABLE wait_minutes (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_1,)
+_2 = f"{BLOCK_TABLES}; DROP INDEX decisions_lease"
+
+MIGRATIONS: Final[tuple[str, ...]] = (_1, _2)
 """What makes each version out of the one before; never changed once released."""
 
 VERSION: Final = len(MIGRATIONS)

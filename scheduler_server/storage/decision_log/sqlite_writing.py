@@ -13,6 +13,7 @@ from typing import Any
 
 from scheduler_server.storage.decision_log.port import LogError, LogFault, Retention
 from scheduler_server.storage.decision_log.rows import ROWS, Batch, Table
+from scheduler_server.storage.decision_log.sqlite_blocks import FORGET, BlockWriter
 from scheduler_server.storage.decision_log.sqlite_errors import log_error
 from scheduler_server.storage.decision_log.sqlite_schema import (
     APPLICATION_ID,
@@ -48,6 +49,7 @@ class SqliteWriting:
         self._retention = retention
         self._connection: sqlite3.Connection | None = None
         self._runs: dict[str, tuple[int, int]] = {}
+        self._blocks = BlockWriter()
         self._cleaned = 0  # which table the next step of retention looks at
 
     # ------------------------------------------------------------------ opening
@@ -81,6 +83,7 @@ class SqliteWriting:
             raise
         self._connection = connection
         self._runs = {}
+        self._blocks.forget()
 
     def _set_aside(self) -> str:
         self.close()
@@ -129,6 +132,7 @@ class SqliteWriting:
             if rows:
                 _insert(connection, table, rows, base, self._breath_s)
                 low, high = min(low, rows[0][2]), max(high, rows[-1][2])
+        self._blocks.note(run, batch.rows.get(Table.DECISIONS, ()), base)
         for stretch in range(base + low >> STRETCH_BITS, (base + high >> STRETCH_BITS) + 1):
             run("INSERT OR IGNORE INTO stretches VALUES (?)", [stretch])
         for rollup in ROLLUPS:
@@ -148,6 +152,7 @@ class SqliteWriting:
 
     def _roll_back(self) -> None:
         self._runs.clear()  # what was just read may be part of what is taken back
+        self._blocks.forget()
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):  # after some failures SQLite has rolled back already
                 if self._connection.in_transaction:
@@ -218,6 +223,8 @@ class SqliteWriting:
             connection.execute(
                 f"DELETE FROM stretches WHERE number < (SELECT min(key) FROM decisions) >> {STRETCH_BITS}"
             )
+            for statement in FORGET:
+                connection.execute(statement)
         connection.execute("COMMIT")
         if self._breath_s:
             time.sleep(self._breath_s)

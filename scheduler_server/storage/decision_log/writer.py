@@ -155,6 +155,12 @@ class LogWriter:
         self._dropped[MAIN[kind]] += 1
         return False
 
+    def reconfigure(self, flush_interval_s: float, max_pending: int) -> None:
+        """Collect for so long, from the next batch on, and let so many wait, at once; those that wait stay."""
+        self._interval_s = flush_interval_s
+        if not self._closing:
+            self._max_pending = max_pending
+
     def status(self) -> LogStatus:
         """How it is doing now. From any thread; exact on the loop's while nothing is being written."""
         written, refused = dict(self._written), dict(self._refused)

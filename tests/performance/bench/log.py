@@ -3,7 +3,7 @@
 In process, no wire: one thread of real work (the loop), the writer's, and the process that writes. A window hands over
 decisions and outcomes at a rate, or nothing; a ticker wants to run every millisecond, and its lateness is what the log
 adds to every answer. Then a million decisions are written as fast as they go, counted, and the questions of operators
-asked of them.
+asked of them. Last, real servers over gRPC: what three shadow policies beside the log cost (log_shadow.py).
 
 ClickHouse is chdb behind our own TCP front (see tests/clickhouse_server.py), or the server that
 SCHEDULER_TEST_CLICKHOUSE_URL names; where neither is, it is left out.
@@ -26,6 +26,7 @@ from scheduler_server.model.making import make
 from scheduler_server.model.task import Task, TaskKey
 from scheduler_server.storage.decision_log import (
     AccuracyQuery,
+    ByLease,
     ByTask,
     Decided,
     DecisionFilter,
@@ -41,6 +42,7 @@ from scheduler_server.storage.decision_log import (
 from scheduler_server.storage.decision_log.clickhouse_log import ClickHouseLog
 from tests.clickhouse_server import PYTHON, URL, clickhouse
 from tests.decision_rows import START, decision, finished
+from tests.performance.bench import log_shadow
 from tests.performance.harness import Plan, progress, report, rounded, target
 from tests.performance.stats import median_interval, quantile
 
@@ -85,6 +87,8 @@ def run(plan: Plan) -> dict[str, Any]:
             target(f"{name} doubled", "<=", 0, each["million"]["doubled"]),
             target(f"{name} slowest query ms", "<=", _SLOWEST_QUERY_MS, slowest),
         ]
+    found["shadow"], more = log_shadow.measured(plan)
+    targets += more
     return report("log", {"rate_per_s": 2 * RATE, **found}, targets, pairs, plan.window_s(_WINDOW_S))
 
 
@@ -305,8 +309,10 @@ async def _million(log: DecisionLog) -> dict[str, Any]:
         "last hour of a worker": lambda: log.decisions(DecisionFilter(span, worker_id="worker-17"), limit=100),
         "last hour of a type": lambda: log.decisions(DecisionFilter(span, task_type="type-7"), limit=100),
         "last hour of nobody": lambda: log.decisions(DecisionFilter(span, worker_id="nobody"), limit=100),
+        "last hour of an override": lambda: log.decisions(DecisionFilter(span, override_id="o-1"), limit=100),
         "a task": lambda: log.decisions(DecisionFilter(task_id="task-7919"), limit=100),
         "one by its task": lambda: log.find(ByTask("tenant-1", "task-7919")),
+        "one by its lease": lambda: log.find(ByLease("l-bench-777777")),
         "accuracy by minute": lambda: log.accuracy(AccuracyQuery(span, 60), limit=100),
         "accuracy by type": lambda: log.accuracy(AccuracyQuery(span, by_task_type=True), limit=100),
         "utilisation by minute": lambda: log.utilization(UtilizationQuery(span, 60), limit=100),

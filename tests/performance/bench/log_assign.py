@@ -1,9 +1,9 @@
 """Assign with the decision log on against off: real servers, whole answers over gRPC, everything else the same.
 
 The baseline is the server without a log; SQLite in its state folder and, where there is one, ClickHouse are held
-against it, and a ClickHouse that refuses connections and one that never answers: calls answered (a closed loop, with an
-outcome for each), then how long callers wait at 1,000 calls/s. Then decisions are placed in batches until there are
-200,000, and counted in the logs that work.
+against it, and a ClickHouse that refuses connections, one that never answers, one that refuses the schema, and one
+whose disk is full: calls answered (a closed loop, with an outcome for each), then how long callers wait at 1,000
+calls/s. Then decisions are placed in batches until there are 200,000, and counted in the logs that work.
 """
 
 import os
@@ -17,7 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.clickhouse_server import PYTHON, URL, clickhouse
+from scheduler_server.storage.decision_log.clickhouse_log import ClickHouseLog
+from tests.clickhouse_server import PYTHON, URL, ClickHouse, clickhouse
 from tests.performance.bench.assign import HELD
 from tests.performance.harness import Plan, progress, ratio_fields, ratio_target, report, rounded, target
 from tests.performance.pairs import BASELINE, compare
@@ -71,16 +72,48 @@ def run(plan: Plan) -> dict[str, Any]:
         if PYTHON.exists() or os.environ.get(URL):
             server = stack.enter_context(clickhouse(folder / "clickhouse-server"))
             database = stack.enter_context(server.database())
-            address = server.address(database)
-            host, port = address.hosts[0]
-            logs["clickhouse"] = f"clickhouse://{address.user}:{address.password}@{host}:{port}/{database}"
+            logs["clickhouse"] = _url(server, database)
             counts["clickhouse"] = lambda: _in_clickhouse(server, database)
+            for name, made in (("clickhouse_refuses", _refusing), ("clickhouse_full", _full)):
+                other = stack.enter_context(server.database())
+                made(server, other)
+                logs[name] = _url(server, other)
         for name, answers in (("clickhouse_away", False), ("clickhouse_silent", True)):
             taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)) if answers else _bound())
             logs[name] = f"clickhouse://nobody@127.0.0.1:{taken.getsockname()[1]}/nothing"
         servers = LogServers(folder, logs)
         stack.enter_context(servers)
         return _measured(plan, servers, list(logs), counts)
+
+
+def _url(server: ClickHouse, database: str) -> str:
+    address = server.address(database)
+    host, port = address.hosts[0]
+    return f"clickhouse://{address.user}:{address.password}@{host}:{port}/{database}"
+
+
+def _refusing(server: ClickHouse, database: str) -> None:
+    """There is a table of the same name."""
+    _tell(server, f"CREATE DATABASE {database}")
+    _tell(server, f"CREATE TABLE {database}.decisions (mine String) ENGINE = MergeTree ORDER BY mine")
+
+
+def _full(server: ClickHouse, database: str) -> None:
+    """No insert leaves as much of the disk free as it should."""
+    log = ClickHouseLog(server.address(database))
+    log.prepare()
+    log.close()
+    for table in ("decisions", "outcomes"):
+        most = f"min_free_disk_bytes_to_perform_insert = {1 << 60}"
+        _tell(server, f"ALTER TABLE {database}.{table} MODIFY SETTING {most}")
+
+
+def _tell(server: ClickHouse, statement: str) -> None:
+    client = server.client()
+    try:
+        client.execute(statement)
+    finally:
+        client.disconnect()
 
 
 def _bound() -> socket.socket:

@@ -285,7 +285,7 @@ def test_a_question_that_takes_too_long_is_given_up(path: Path, monkeypatch: pyt
     log.prepare()
     log.write(batch([decided(number) for number in range(1_000)]))
     with pytest.raises(LogError, match="more than it can read in time") as caught:
-        log.decisions(DecisionFilter(worker_id="nobody"), limit=10)
+        log.decisions(DecisionFilter(), limit=1_000)
     assert caught.value.reason is LogFault.TOO_SLOW
     log.close_reading()
     log.close()
@@ -338,6 +338,25 @@ def test_what_is_older_than_its_days_goes_in_steps_and_figures_stay(log: SqliteL
         pass
     assert log.accuracy(AccuracyQuery(), limit=1).items == []
     assert log.utilization(UtilizationQuery(), limit=1).items == []
+
+
+@pytest.mark.parametrize("which", [DecisionFilter(), DecisionFilter(worker_id="w-1")])
+def test_a_page_token_whose_rows_were_forgotten_since_goes_on_with_what_is_left(
+    log: SqliteLog, path: Path, which: DecisionFilter
+) -> None:
+    for number, day in enumerate((0.0, 1.0, 5.0, 5.5), 1):
+        log.write(batch([decided(number, worker_id="w-1", decided_at=START + day * DAY_S)], number, first=number))
+    page = log.decisions(which, limit=1)
+    assert [each.decision.decision_id for each in page.items] == ["d-run1-4"]
+    while log.tidy(START + 6 * DAY_S):
+        pass
+    rest = log.decisions(which, limit=10, after=page.next)
+    assert ([each.decision.decision_id for each in rest.items], rest.next) == (["d-run1-3"], "")
+    log.close_reading()
+    log.close()
+    path.write_bytes(b"x" * 10_000)
+    log.prepare()  # set aside, and begun anew
+    assert log.decisions(which, limit=10, after=page.next).items == []
 
 
 def test_a_file_that_has_grown_too_large_loses_its_oldest_rows(path: Path) -> None:
