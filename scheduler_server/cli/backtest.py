@@ -1,42 +1,49 @@
 """`scheduler-server backtest`: how well would each predictor have done on this history?"""
 
 import argparse
-import contextlib
-import io
 import json
-import os
 import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from scheduler_server.cli.backtest_tables import show, show_together
-from scheduler_server.config import ConfigError, load
+from scheduler_server.cli.replays import (
+    ASKED_WRONGLY,
+    STOPPED,
+    Parser,
+    add_settings,
+    any_letters,
+    complain,
+    count,
+    name_of,
+    nobody_reads,
+    progress_bar,
+    settings_of,
+    writable,
+)
+from scheduler_server.config import ConfigError
 from scheduler_server.config.faults import suggestion
-from scheduler_server.config.options import Option, options_of
+from scheduler_server.config.options import options_of
 from scheduler_server.config.text import printable
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.settings import PredictorSettings
 from scheduler_server.predictor.strategies import PREDICTORS
-from scheduler_server.settings import PROFILES, Settings
+from scheduler_server.settings import Settings
 from scheduler_server.simulation.backtest import COUNTED, Report, backtest
 from scheduler_server.simulation.trace_file import STANDARD_INPUT, TraceFile, UnusableTrace
 from scheduler_server.simulation.trace_layout import FIELDS, BadColumn, Columns, columns
 from scheduler_server.simulation.traces import BadRows, read_trace
 
 _PROGRAM = "scheduler-server backtest"
-_ASKED_WRONGLY = 2
-_STOPPED = 130
 _SECTION = "predictor"
 _BASELINE = "ema"  # what several traces are compared with, where it is among them
-_IGNORED = ("SCHEDULER_CONFIG", "SCHEDULER_TEST_CLICKHOUSE_URL")  # set by the build and the tests
 
 _DESCRIPTION = f"""\
 Replays histories of tasks through predictors in time order: each task is predicted when it was submitted, and learned
@@ -84,39 +91,29 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         for fault in error.faults:
             _complain(str(fault))
-        return _ASKED_WRONGLY
+        return ASKED_WRONGLY
     except BadColumn as error:
         _complain(f"--column: {error}")
-        return _ASKED_WRONGLY
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # task types may have letters that this terminal has not
+        return ASKED_WRONGLY
+    any_letters()
     try:
         return _run(request)
     except NoPicture as error:
         _complain(f"--plot: {printable(str(error))}")
-        return _ASKED_WRONGLY
+        return ASKED_WRONGLY
     except KeyboardInterrupt:
         _complain("stopped")
-        return _STOPPED
+        return STOPPED
     except BrokenPipeError:  # nobody reads any more
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads()
         return 1
 
 
 # --------------------------------------------------------------------------------------------- what was asked
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line per mistake, as everywhere in this program."""
-
-    def error(self, message: str) -> NoReturn:
-        _complain(f"{printable(message)}; see {_PROGRAM} --help")
-        raise SystemExit(_ASKED_WRONGLY)
-
-
 def _request(argv: Sequence[str]) -> Request:
-    parser = _Parser(
+    parser = Parser(
         prog=_PROGRAM,
         usage=f"{_PROGRAM} FILE... [OPTIONS]",
         description=_DESCRIPTION,
@@ -140,20 +137,13 @@ def _request(argv: Sequence[str]) -> Request:
         help="statuses of rows that teach and count; a row without one is unknown (default %(default)s)",
     )
     parser.add_argument(
-        "--by-type", type=_count, default=5, metavar="N", help="largest types told (default %(default)s)"
+        "--by-type", type=count, default=5, metavar="N", help="largest types told (default %(default)s)"
     )
-    parser.add_argument(
-        "--bad-rows", type=_count, default=20, metavar="N", help="bad rows listed (default %(default)s)"
-    )
+    parser.add_argument("--bad-rows", type=count, default=20, metavar="N", help="bad rows listed (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="write a picture: .html, .svg, .png or .pdf")
-    settings = parser.add_argument_group("settings", "as the server takes them; environment and file count as well")
-    settings.add_argument("--config", metavar="PATH", help="TOML file of settings")
     options = [each for each in options_of(Settings) if each.section == _SECTION and each.name != "strategy"]
-    for option in options:
-        settings.add_argument(
-            option.flag, action="append", metavar=option.type.placeholder, help=option.setting.help.replace("%", "%%")
-        )
+    add_settings(parser, options)
     given = parser.parse_args(argv)
     names = [name.strip() for text in given.predictor for name in text.split(",") if name.strip()]
     for name in names:
@@ -166,7 +156,7 @@ def _request(argv: Sequence[str]) -> Request:
     return Request(
         files=tuple(dict.fromkeys(given.files)),
         predictors=tuple(dict.fromkeys(names)) or tuple(PREDICTORS),
-        settings=_settings(given, options),
+        settings=settings_of(given, options).predictor,
         columns=columns(given.column, given.feature),
         statuses=tuple(name.strip().lower() for name in given.statuses.split(",") if name.strip()),
         by_type=given.by_type,
@@ -174,20 +164,6 @@ def _request(argv: Sequence[str]) -> Request:
         as_json=given.json,
         plot=given.plot,
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 (got {printable(text)[:40]})")
-    return int(text)
-
-
-def _settings(given: argparse.Namespace, options: Sequence[Option]) -> PredictorSettings:
-    flags = [f"--config={given.config}"] if given.config is not None else []
-    for option in options:
-        texts = getattr(given, option.flag.removeprefix("--").replace("-", "_")) or ()
-        flags += [f"{option.flag}={text}" for text in texts]
-    return load(Settings, flags, os.environ, profiles=PROFILES, ignored_variables=_IGNORED).config.predictor
 
 
 # ------------------------------------------------------------------------------------------------- the replay
@@ -199,7 +175,7 @@ def _run(request: Request) -> int:
     outcomes: dict[str, Outcome] = {}
     unusable: dict[str, str] = {}
     for file in request.files:
-        name = _name(file, request.files)
+        name = name_of(file, request.files)
         try:
             outcome = _replay(request, file, name)
         except UnusableTrace as error:
@@ -221,7 +197,7 @@ def _run(request: Request) -> int:
             draw(reports)
         except OSError as error:
             raise NoPicture(f"{request.plot}: {error.strerror or error}") from None
-    return _ASKED_WRONGLY if unusable else 0
+    return ASKED_WRONGLY if unusable else 0
 
 
 def _drawing(path: Path) -> Callable[[Mapping[str, Report]], None]:
@@ -232,7 +208,7 @@ def _drawing(path: Path) -> Callable[[Mapping[str, Report]], None]:
         raise NoPicture(f'needs matplotlib ({error}): pip install "scheduler-server[plot]"') from None
     if path.suffix.lower() not in backtest_plot.ENDINGS:
         raise NoPicture(f"{path}: must end in {', '.join(backtest_plot.ENDINGS)}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not writable(path):
         raise NoPicture(f"{path}: cannot be written")
     return lambda reports: backtest_plot.draw(reports, path)
 
@@ -240,14 +216,14 @@ def _drawing(path: Path) -> Callable[[Mapping[str, Report]], None]:
 def _replay(request: Request, file: str, name: str) -> Outcome:
     bad = BadRows(listed_most=request.bad_rows)
     predictors: dict[str, Predictor] = {each: PREDICTORS[each](request.settings) for each in request.predictors}
-    with TraceFile(file, sys.stdin.buffer) as source, _progress(name, source) as advance:
+    with TraceFile(file, sys.stdin.buffer) as source, progress_bar(name, source.size) as advance:
         report = backtest(
             read_trace(source.lines(), request.columns, bad),
             predictors,
             time.perf_counter_ns,
             counted=request.statuses,
             calibrations=request.plot is not None,
-            every_chunk=advance,
+            every_chunk=lambda: advance(name, source.position),
         )
     if not report.rows:
         raise UnusableTrace(f"has no row of status {', '.join(request.statuses)}{_statuses(report.left_out)}")
@@ -257,31 +233,6 @@ def _replay(request: Request, file: str, name: str) -> Outcome:
 def _statuses(left_out: Counter[str]) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in left_out.most_common(5))
     return f"; it has {counts} (--statuses chooses)"
-
-
-@contextlib.contextmanager
-def _progress(name: str, source: TraceFile) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal's standard error; elsewhere nothing, so that logs and pipes stay clean."""
-    console = Console(stderr=True)
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda: None
-        return
-    bar = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*bar, console=console, transient=True) as progress:
-        replay = progress.add_task(printable(name), total=source.size)
-        yield lambda: progress.update(replay, completed=source.position)
-
-
-def _name(file: str, files: Sequence[str]) -> str:
-    """The file's name without its endings, or all of it where two would be the same."""
-
-    def short(path: str) -> str:
-        stem = "stdin" if path == STANDARD_INPUT else Path(path).name
-        for ending in (".gz", ".csv", ".jsonl", ".ndjson", ".json"):
-            stem = stem.removesuffix(ending) or stem
-        return stem
-
-    return short(file) if [short(each) for each in files].count(short(file)) == 1 else file
 
 
 def as_json(outcomes: Mapping[str, Outcome], unusable: Mapping[str, str], default: str, by_type: int) -> dict[str, Any]:
@@ -302,4 +253,4 @@ def as_json(outcomes: Mapping[str, Outcome], unusable: Mapping[str, str], defaul
 
 
 def _complain(line: str) -> None:
-    sys.stderr.write(f"{_PROGRAM}: {line}\n")
+    complain(_PROGRAM, line)
