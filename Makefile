@@ -49,7 +49,7 @@ run: $(VENV)/.runtime ## the server in the foreground (ARGS=...)
 
 # ----------------------------------------------------------------------------------------- environment
 
-.PHONY: venv clickhouse lock clean
+.PHONY: venv clickhouse peers lock clean
 venv: $(VENV)/.dev ## everything that work on the project needs, into .venv (PYTHON=python3.12 chooses)
 
 # One environment, two depths: the server needs only .runtime, the checks need .dev.
@@ -68,6 +68,8 @@ $(VENV)/.runtime: pyproject.toml requirements.lock requirements-build.lock | $(V
 	@$(BIN)/python $(PIP_INSTALL) -r requirements.lock -r requirements-build.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+peers: build/peers-venv/.ready ## Dask and Celery, which BENCH=peers measures beside us, into build/
 
 clickhouse: build/chdb-venv/.ready ## the engine that the tests of the ClickHouse log need, into build/ (900 MB)
 
@@ -96,6 +98,14 @@ build/chdb-venv/.ready: requirements-chdb.lock | $(VENV)/.created
 	@build/chdb-venv/bin/python $(PIP_INSTALL) -r requirements-chdb.lock
 	@touch $@
 
+# Dask and Celery, for BENCH=peers: an environment of their own, so that neither side's versions bind the other's.
+build/peers-venv/.ready: requirements-peers.lock | $(VENV)/.created
+	@echo "peers: installing Dask and Celery"
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear build/peers-venv
+	@build/peers-venv/bin/python $(PIP_INSTALL) -r requirements-peers.lock
+	@touch $@
+
 $(LOCK_VENV)/.ready: Makefile | $(VENV)/.created
 	@mkdir -p build
 	@$(PYTHON) -m venv --clear $(LOCK_VENV)
@@ -114,6 +124,7 @@ lock: $(LOCK_VENV)/.ready ## resolve dependencies anew into requirements*.lock (
 		--group pyproject.toml:dev pyproject.toml
 	@$(COMPILE) --output-file requirements-proto.lock --group pyproject.toml:proto
 	@$(COMPILE) --output-file requirements-chdb.lock --constraints requirements.lock --group pyproject.toml:chdb
+	@$(COMPILE) --output-file requirements-peers.lock --group pyproject.toml:peers
 
 clean: ## remove .venv, build/ and every cache
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -186,7 +197,7 @@ check: $(VENV)/.dev ## all that CI runs: every check, then the tests
 
 # ---------------------------------------------------------------------------------------------- tests
 
-.PHONY: test test-fast kills faults pictures bench
+.PHONY: test test-fast kills drains faults blackhole pictures bench
 # Side by side, on at most four cores: each test has servers, ports and folders of its own.
 test: $(VENV)/.dev ## unit, scenarios, contract, integration (PYTEST_ARGS="-k name", one after the other)
 	@$(BIN)/python -m pytest $(if $(PYTEST_ARGS),$(PYTEST_ARGS),-n auto --maxprocesses 4)
@@ -197,11 +208,21 @@ test-fast: $(VENV)/.dev ## without integration and slow tests, on every core, st
 kills: $(VENV)/.dev ## 20 kills -9 of a server under load: is what was promised there again? (KILLS=n)
 	@KILLS=$${KILLS:-20} $(BIN)/python -m pytest -rA -k kill tests/integration/test_waiting_tasks.py $(PYTEST_ARGS)
 
+drains: $(VENV)/.dev ## 30 drains under load, workers and servers killed meanwhile: is nothing lost, is progress true? (DRAINS=n)
+	@DRAINS=$${DRAINS:-30} $(BIN)/python -m pytest -rA tests/integration/test_drains.py $(PYTEST_ARGS)
+
 faults: $(VENV)/.dev ## 175 faults of workers, servers and Redis under load: is every promise kept? (SEED=n, FAULTS=n)
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
+blackhole: $(VENV)/.dev ## what one worker that fails, or is slow, takes from a fleet; ejected by chance (virtual clock, minutes)
+	@$(BIN)/python -m tests.performance.blackhole $(ARGS)
+
 pictures: $(VENV)/.dev ## schedctl as it looks: build/pictures, and those of the README into docs/pictures (ARGS="--only readme")
 	@$(BIN)/python -m tests.pictures $(ARGS)
+
+ifneq ($(filter peers,$(BENCH))$(if $(BENCH),,all),)
+bench: build/peers-venv/.ready
+endif
 
 bench: $(VENV)/.dev ## measure (BENCH=name; without it, the list)
 	@$(BIN)/python -m tests.performance $(BENCH)

@@ -7,12 +7,13 @@ The map of the house. Each folder answers one question; its `__init__.py` is the
     config        settings by flags, environment, file and default, every fault at once
     rpc/          the wire: the only server code that knows grpc and protobuf
     dispatch/     tasks in and out by streams: Redis consumer, hand-over, dead letters
+    shadow/       what would another policy have decided? beside the live one, never acting
     history/      what happened? from decisions and their outcomes to the log, and back
     storage/      what survives: the journal, snapshots, the state folder
     telemetry/    what is measured and logged
     access/       who may do what?
     alerts/       is the fleet all right?
-    simulation/   what would have happened? histories, and predictors replayed over them
+    simulation/   what would have happened? histories, predictors replayed over them, the core on a virtual clock
     assignment/   the decision: START READING HERE
     registry/     who can work?
     predictor/    how long will it take?

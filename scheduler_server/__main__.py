@@ -1,4 +1,4 @@
-"""The command line: `scheduler-server serve | demo | enqueue | backtest | health | token | settings | version`."""
+"""The command line: `scheduler-server serve | demo | enqueue | backtest | simulate | ...`; USAGE lists all."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ commands:
   demo       a server, six worker processes and a queue of real tasks, for half a minute
   enqueue    put tasks into the Redis stream that servers take them from
   backtest   replay a history of tasks through the predictors: how well would each have done?
+  simulate   run tasks through a virtual fleet: how would each policy have done?
   health     ask a running server whether it serves; exit code 0 if so (for probes)
   token      make a bearer token, and its line for the access file
   settings   the table of all settings, in Markdown
@@ -42,6 +43,12 @@ def _backtest(argv: Sequence[str]) -> int:
     from scheduler_server.cli.backtest import main as backtest
 
     return backtest(argv)
+
+
+def _simulate(argv: Sequence[str]) -> int:
+    from scheduler_server.cli.simulate import main as simulate
+
+    return simulate(argv)
 
 
 def _health(argv: Sequence[str]) -> int:
@@ -77,6 +84,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
     "enqueue": _enqueue,
     "backtest": _backtest,
+    "simulate": _simulate,
     "health": _health,
     "token": _token,
     "settings": _settings,

@@ -36,6 +36,7 @@ from scheduler_server.rpc.audited import Sight
 from scheduler_server.rpc.collector import nothing_goes
 from scheduler_server.rpc.config_calls import ConfigCalls
 from scheduler_server.rpc.configuring import Configuring, Kept, open_config
+from scheduler_server.rpc.connections import Connections
 from scheduler_server.rpc.health import NOT_SERVING, SERVING, Health
 from scheduler_server.rpc.log_levels import LogLevelCalls, LogLevels
 from scheduler_server.rpc.lookout import Lookout, store_health
@@ -45,12 +46,15 @@ from scheduler_server.rpc.override_calls import OverrideCalls
 from scheduler_server.rpc.overriding import Overriding
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.server import ADMIN, SCHEDULE, add_services, make_server
+from scheduler_server.rpc.shadow_calls import ShadowCalls
+from scheduler_server.rpc.shadow_history import ShadowHistory
 from scheduler_server.rpc.shell import Shell, system_now
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.rpc.watch import severity_name
 from scheduler_server.scorer.strategies import SCORERS
 from scheduler_server.settings import Settings, state_path
+from scheduler_server.shadow.observing import Shadow
 from scheduler_server.storage.redis_snapshot import RedisSnapshots
 from scheduler_server.storage.redis_url import parse
 from scheduler_server.storage.snapshot import SnapshotFile
@@ -109,6 +113,7 @@ class App:
         self.metrics_url = ""
         self.stores = Stores()
         self.counted = Calls()
+        self.connections = Connections()
         self._server: grpc.aio.Server | None = None
         self._health = Health()
         self._folder: StateFolder | None = None
@@ -122,6 +127,8 @@ class App:
         self.access = Access()
         self.configuring: Configuring
         self.overriding: Overriding
+        self.shadow: Shadow
+        self.shadowed: ShadowHistory
         self.shell: Shell
         self.calls: ScheduleCalls
         self.streams: WorkerStreams
@@ -159,7 +166,7 @@ class App:
             self.access.attach(self.shell, self.calls, self.streams)
             self.admin.access = self.access
             await self.outlets.open(
-                sources(self.shell, self.calls, self.streams, self.admin, self.stores, self.counted)
+                sources(self.shell, self.calls, self.streams, self.admin, self.stores, self.counted, self.connections)
             )
             self.metrics_url = self.outlets.url
             await self._listen()
@@ -179,11 +186,12 @@ class App:
         self.stores.history.start()
         if self._begins_cold():
             self.stores.history.learn_at_start()
-        self.lookout.start()
+        for part in (self.shadow, self.shadowed, self.lookout, self.admin.demand):
+            part.start()
         _LOG.info("serving on %s as incarnation %s", self.address, self.core.incarnation)
 
     async def _listen(self) -> None:
-        server = make_server(self.settings.server)
+        server = self.connections.of(lambda: make_server(self.settings.server))
         guard, audit = self.access.guard, self._audit()
         if guard is not None:
             guard.on_refused.append(audit.refused)
@@ -193,6 +201,7 @@ class App:
         for service in ("", SCHEDULE, ADMIN):  # "" would be SERVING by default
             await self._health.set(service, NOT_SERVING)
         await server.start()
+        self.connections.start()
 
     def _audit(self) -> Audit:
         history = self.stores.history
@@ -230,7 +239,8 @@ class App:
         config, levels = ConfigCalls(self.configuring, self.shell), LogLevelCalls(self.levels, self.shell)
         common = self.shell, self.calls, self.streams, self.stores
         overrides = OverrideCalls(self.overriding, self.shell, lambda: self.admin.refuse_when_draining())  # noqa: PLW0108 -- made below
-        return AdminCalls(*common, self.settings, self.alerts, config, (levels, overrides))
+        others = levels, overrides, ShadowCalls(self.shell, self.shadow, self.shadowed)
+        return AdminCalls(*common, self.settings, self.alerts, config, others)
 
     def _overriding(self, path: Path | None) -> Overriding:
         """Those of the last run apply again, over the leases and the waiting tasks that it left."""
@@ -240,7 +250,10 @@ class App:
         return Overriding(self.shell, self.configuring, store)
 
     def _configuring(self, lookout: Lookout) -> Configuring:
-        told = Applying(self.stores, self.alerts, lookout, self.outlets, self.levels, self._settle)
+        self.shadow = self._shadow()
+        self.shadowed = ShadowHistory(self.shadow, self.stores.history, self.core.started.wall)
+        parts = self.stores, self.alerts, lookout, self.outlets, self.levels, self.access, self.shadow
+        told = Applying(*parts, self._settle)
         return Configuring(self._config, self.shell, told)
 
     def _settle(self, settings: Settings) -> None:
@@ -253,6 +266,12 @@ class App:
         chance = random.Random()  # noqa: S311 -- spreads retries
         settings = self.settings.history
         return History(self.shell, settings, path, learned=self.learned, severity=severity_name, random=chance)
+
+    def _shadow(self) -> Shadow:
+        chance = random.Random()  # noqa: S311 -- what policies draw that choose by chance
+        history = self.stores.history
+        put = None if history is None or history.writer is None else history.writer.put
+        return Shadow(self.shell, self.settings.shadow, put=put, random=chance, stopwatch=time.perf_counter)
 
     def _begins_cold(self) -> bool:
         """Was there nothing to take over? A store that could not be read may have something."""
@@ -346,6 +365,8 @@ class App:
         self.calls.drain()
         if self.lookout is not None:
             await self.lookout.close()
+        await self.admin.demand.close()
+        await self.shadowed.close()
         for service in ("", SCHEDULE, ADMIN):
             await self._health.set(service, NOT_SERVING)
         self._health.drain()
@@ -357,11 +378,13 @@ class App:
                 await self.calls.batches_done()
         self.streams.drain()
         self.shell.handle(Shutdown())
+        await self.connections.close()  # the transport knows nothing of a server that has stopped
         if self._server is not None:
             await self._server.stop(grace)
         if self.stores.tasks is not None:
             await self.stores.tasks.close(_LAST_FLUSH_S)
         self.shell.stop()
+        self.shadow.close()
         await self.configuring.close(_LAST_FLUSH_S)
         await self.overriding.close(_LAST_FLUSH_S)
         self.levels.close()
@@ -370,6 +393,7 @@ class App:
 
     async def _close_stores(self) -> None:
         await self.access.close()
+        await self.connections.close()
         await self.outlets.close()
         if self._snapshots is not None:
             await self._snapshots.close(_LAST_FLUSH_S)

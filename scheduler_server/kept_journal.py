@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scheduler_server.assignment.core import Scheduler
+from scheduler_server.assignment.drain_record import KeptDrain, KeptLine, drain_of, line_of
+from scheduler_server.assignment.drain_record import to_bytes as drain_to_bytes
 from scheduler_server.assignment.effects import Stands
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.standing import order_to_bytes, restore_order
@@ -19,7 +21,8 @@ from scheduler_server.dispatch import outbox
 from scheduler_server.dispatch.outbox import Settled, settled_of
 from scheduler_server.model.clock import Now
 from scheduler_server.model.standing import StandingOrder
-from scheduler_server.rpc.shell import LEASE, ORDER, WAITING, Promises, waiting_id
+from scheduler_server.rpc import zones
+from scheduler_server.rpc.shell import DRAIN, DRAINED, LEASE, ORDER, WAITING, Promises, drained_id, waiting_id
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.storage.entries import Entry, JournalError
 from scheduler_server.storage.journal import Journal
@@ -81,15 +84,18 @@ class KeptJournal:
         return writer
 
     def _take_back(self, restored: list[Entry]) -> list[Entry]:
-        """Let what the journal has be so again; entries of tasks that wait although they have a lease.
+        """Let what the journal has be so again; entries that mean nothing any more.
 
-        Orders first, then leases. A task has one entry, since its place and its lease change in one batch; were there
-        two all the same, it has been placed, and must not be placed again.
+        Orders first, then leases, then drains, which count them. A task has one entry, since its place and its lease
+        change in one batch; were there two all the same, it has been placed, and must not be placed again. A drain that
+        is over has no workers; entries of some are left where a server was killed while it let them go.
         """
         core, now = self._core, self._now()
         for kind, restore in (
-            (ORDER, restore_order),
+            (ORDER, _restore_order),
             (LEASE, restore_lease),
+            (DRAIN, _restore_drain),
+            (DRAINED, _restore_drained),
             (WAITING, restore_waiting),
             (outbox.KIND, self._restore_settled),
         ):
@@ -100,8 +106,14 @@ class KeptJournal:
                     restore(core, now, entry.body)
                 except ValueError as error:
                     self._stores.warn(f"journal entry {entry.id!r} was left out: {error}")
+        core.drains.restored(now, now.monotonic + core.settings.health.restart_grace_s)
         placed = {waiting_id(record.task) for record in core.ledger.tasks.values()}
-        return [entry for entry in restored if entry.kind == WAITING and entry.id in placed]
+        covered = {drained_id(name, worker_id) for worker_id, by in core.drains.by_worker.items() for name in by}
+        return [
+            entry
+            for entry in restored
+            if (entry.kind == WAITING and entry.id in placed) or (entry.kind == DRAINED and entry.id not in covered)
+        ]
 
     def _restore_settled(self, _core: Scheduler, _now: Now, kept: bytes) -> None:
         self.settled.append(settled_of(kept))
@@ -112,9 +124,23 @@ class KeptJournal:
             await self._writer.close(within_s)
 
 
-def _to_bytes(kept: TaskRecord | Waiter | Settled | Stands) -> bytes:
+def _restore_order(core: Scheduler, now: Now, kept: bytes) -> None:
+    restore_order(core, now, kept, zones.resolved)
+
+
+def _restore_drain(core: Scheduler, _now: Now, kept: bytes) -> None:
+    core.drains.restore(drain_of(kept))
+
+
+def _restore_drained(core: Scheduler, _now: Now, kept: bytes) -> None:
+    core.drains.restore_line(line_of(kept))
+
+
+def _to_bytes(kept: TaskRecord | Waiter | Settled | Stands | KeptDrain | KeptLine) -> bytes:
     if isinstance(kept, Settled):
         return kept.to_bytes()
     if isinstance(kept, Stands):
         return order_to_bytes(kept.about, kept.order or StandingOrder(0.0))
+    if isinstance(kept, KeptDrain | KeptLine):
+        return drain_to_bytes(kept)
     return waiting_to_bytes(kept) if isinstance(kept, Waiter) else lease_to_bytes(kept)

@@ -7,16 +7,20 @@ from pathlib import Path
 
 from scheduler_server.access.settings import AccessSettings, LimitSettings, TlsSettings
 from scheduler_server.alerts.settings import AlertSettings
+from scheduler_server.assignment.demand_settings import DemandSettings
 from scheduler_server.assignment.queue_settings import QueueSettings
+from scheduler_server.assignment.rebalance_settings import RebalanceSettings
 from scheduler_server.assignment.settings import AssignmentSettings, CoreSettings
 from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.fallback.settings import FallbackSettings
 from scheduler_server.history.settings import HistorySettings
 from scheduler_server.model.setting import setting
 from scheduler_server.predictor.settings import PredictorSettings
+from scheduler_server.registry.admission_settings import EjectionSettings, RampSettings
 from scheduler_server.registry.settings import HealthSettings, WorkerSettings
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.scorer.settings import ScorerSettings
+from scheduler_server.shadow.settings import ShadowSettings
 from scheduler_server.storage.redis_url import RedisUrlError, parse
 from scheduler_server.telemetry.settings import MetricsSettings, TraceSettings
 
@@ -109,12 +113,17 @@ class Settings:
     assignment: AssignmentSettings = field(default_factory=AssignmentSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
+    ejection: EjectionSettings = field(default_factory=EjectionSettings)
+    ramp: RampSettings = field(default_factory=RampSettings)
     predictor: PredictorSettings = field(default_factory=PredictorSettings)
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     fallback: FallbackSettings = field(default_factory=FallbackSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    rebalance: RebalanceSettings = field(default_factory=RebalanceSettings)
+    demand: DemandSettings = field(default_factory=DemandSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
+    shadow: ShadowSettings = field(default_factory=ShadowSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
 
     def core(self) -> CoreSettings:
@@ -123,10 +132,14 @@ class Settings:
             assignment=self.assignment,
             health=self.health,
             worker=self.worker,
+            ejection=self.ejection,
+            ramp=self.ramp,
             predictor=self.predictor,
             scorer=self.scorer,
             fallback=self.fallback,
             queue=self.queue,
+            rebalance=self.rebalance,
+            demand=self.demand,
         )
 
 

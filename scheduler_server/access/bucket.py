@@ -23,3 +23,8 @@ class Bucket:
             return (1.0 - left) / self._per_s
         self._left = left - count
         return 0.0
+
+    def change(self, per_s: float, burst: float, now: float) -> None:
+        """Another rate and burst from now on; what it got by the old rate, or owes, stays."""
+        self._left = min(self._left + (now - self._at) * self._per_s, self._burst, burst)
+        self._per_s, self._burst, self._at = per_s, burst, now

@@ -4,7 +4,8 @@
 class Distinct:
     """Names of the present stretch of time and of the one before: each counts for one to two stretches.
 
-    Invariant: both sets together have at most `limit` names, so memory is bounded whatever is asked.
+    Invariant: both sets together have at most `limit` names, so memory is bounded whatever is asked. Where the limit
+    was lowered those that were counted stay, each for its stretches.
     """
 
     __slots__ = ("_before", "_begun", "_limit", "_stretch_s", "known")
@@ -30,3 +31,7 @@ class Distinct:
             return False
         self.known.add(name)
         return True
+
+    def change(self, limit: int, stretch_s: float) -> None:
+        """Another limit and stretch from now on."""
+        self._limit, self._stretch_s = limit, stretch_s

@@ -83,3 +83,13 @@ class LimitSettings:
     names_kept_s: float = setting(
         3_600.0, "how long a name counts at least; at most twice as long", unit="s", minimum=1, maximum=604_800
     )
+    overrides: int = setting(
+        1_000, "overrides in force at once, of all identities together", minimum=1, maximum=100_000
+    )
+    standing_orders: int = setting(
+        10_000,
+        "cordons, pauses, forced fallbacks, tripped breakers and workers' hours that stand at once, of all identities"
+        " together",
+        minimum=1,
+        maximum=1_000_000,
+    )

@@ -14,6 +14,7 @@ from scheduler_server.alerts.board import MOST_SUBJECTS, Board, Measured
 from scheduler_server.alerts.window import Rise
 from scheduler_server.assignment.causes import SOURCES
 from scheduler_server.assignment.core import Scheduler
+from scheduler_server.assignment.sparing import ejected_now
 from scheduler_server.fallback.breaker import ALL, BreakerState
 from scheduler_server.model.clock import Now
 from scheduler_server.model.decision import Cause, Rejection, Source
@@ -75,6 +76,7 @@ class Readings:
             "no_active_worker": self._active,
             "workers_unhealthy": self._unhealthy,
             "workers_lost": self._workers_lost,
+            "workers_ejected": self._workers_ejected,
             "waiting_age": self._waiting_age,
             "queue_near_full": self._fullness,
             "prediction_accuracy": self._accuracy,
@@ -149,6 +151,10 @@ class Readings:
     def _workers_lost(self, now: Now) -> Steps:
         lost = self._lost.over(now.monotonic, self._core.departures.lost)
         yield Measured(lost, f"{lost:,} workers were lost with their leases {self._lately()}")
+
+    def _workers_ejected(self, _now: Now) -> Steps:
+        out, spared = ejected_now(self._core.fleet), len(self._core.ejecting.spared)
+        yield Measured(out + spared, f"{out:,} workers are ejected, {spared:,} more fail out of line and are not")
 
     # ------------------------------------------------------------------ waiting tasks
 

@@ -62,6 +62,18 @@ RULES: tuple[Rule, ...] = (
         advice="`schedctl events --kind worker_lost` names them; look at their machines, memory first",
     ),
     Rule(
+        name="workers_ejected",
+        severity=_WARNING,
+        unit="workers",
+        threshold=1.0,
+        clear_threshold=0.0,
+        for_s=0.0,
+        meaning="workers given no tasks because theirs failed out of line with the same kinds elsewhere, and those that"
+        " fail so and are not ejected",
+        advice="`schedctl events --kind worker_ejected` says what they failed; mend or remove them, or"
+        " `schedctl reinstate ID`",
+    ),
+    Rule(
         name="waiting_age",
         severity=_WARNING,
         unit="seconds",

@@ -14,8 +14,8 @@ Read in this order:
     placement.py            the decision itself: the pipeline above, told by one function
     queueing.py             tasks that wait: they come, are placed, give up; room.py: how many may; steered.py: pauses,
                             priorities
-    waiting.py              which is next (lanes.py, reach.py, order.py, tenants.py); how many are ahead (rank.py,
-                            keys.py)
+    waiting.py              which is next (lineup.py, lanes.py, reach.py, order.py, tenants.py); how many are ahead
+                            (rank.py, keys.py); renewing.py: all of them by other rules, in slices
     outlook.py              what one is told: position, expected start (expected_start.py), what blocks it
     ledger.py               leases and tasks: who holds a slot, what became of whom
     usage.py                what running tasks are charged to their tenants; timers.py: instants that may come to pass
@@ -24,6 +24,10 @@ Read in this order:
     losses.py               leases that nobody ends: placed again, reported, set aside; trail.py: what goes along
     accuracy.py             were the predictions any good, and which types' are too poor to be used
     link.py                 workers: sessions, registration, samples
+    ejecting.py             who fails out of line is out for a while (sparing.py: can the fleet do without?);
+                            ramping.py: new workers start slowly
+    draining.py             workers that are to be emptied (drain_record.py: how far; drain_register.py: which there
+                            are; drain_stops.py: their deadlines; drain_jobs.py: in slices)
     departures.py           who is lost, who is removed; probing.py: who does not hear us
     vitals.py               their health: ageing, load, events
     lease_talk.py           what they say of their leases; reconcile.py: their lists against the ledger

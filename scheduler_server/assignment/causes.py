@@ -30,5 +30,6 @@ SOURCES = dict.fromkeys(Cause, Source.FALLBACK) | {
     Cause.BEST_SCORE: Source.PREDICTED,
     Cause.ONLY_CANDIDATE: Source.PREDICTED,
     Cause.OVERRIDE_PIN: Source.OVERRIDE,
+    Cause.REBALANCED: Source.PREDICTED,
 }
 """How a decision with this cause came about."""

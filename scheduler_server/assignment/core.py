@@ -9,7 +9,10 @@ from typing import Any
 from scheduler_server.assignment import reconfiguring, standing, state
 from scheduler_server.assignment.accuracy import Accuracy
 from scheduler_server.assignment.departures import Departures
+from scheduler_server.assignment.drain_stops import DrainStops
+from scheduler_server.assignment.draining import Drains
 from scheduler_server.assignment.effects import Effect, ForgetReply, Published
+from scheduler_server.assignment.ejecting import Ejecting
 from scheduler_server.assignment.events import (
     Abandon,
     Announce,
@@ -19,6 +22,8 @@ from scheduler_server.assignment.events import (
     Connect,
     CreateOverride,
     Disconnect,
+    DrainEnded,
+    DrainOrdered,
     EndOverride,
     Event,
     Forget,
@@ -26,6 +31,8 @@ from scheduler_server.assignment.events import (
     Look,
     Ordered,
     Publish,
+    Rebalance,
+    Reinstate,
     RemoveWorker,
     ReportOutcome,
     Reprioritize,
@@ -45,7 +52,10 @@ from scheduler_server.assignment.overrides import Overrides
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.probing import Probing
 from scheduler_server.assignment.queueing import Queue
+from scheduler_server.assignment.ramping import Ramping
+from scheduler_server.assignment.rebalancing import Rebalancing
 from scheduler_server.assignment.settings import CoreSettings
+from scheduler_server.assignment.shifts import Shifts
 from scheduler_server.assignment.steered import Steered
 from scheduler_server.assignment.vitals import Vitals
 from scheduler_server.fallback.breaker import ALL, BreakerState, CircuitBreaker
@@ -122,18 +132,29 @@ class Scheduler:
             untrusted=self.accuracy.untrusted,
         )
         self.standing = standing.StandingOrders(self._watch)
-        self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch)
+        self.queue = Queue(settings, self.fleet, predictor, self.placement, self._watch, stopwatch)
         self.placement.queue = self.queue
         self.steered = Steered(self.queue, self.event)
-        self.overrides = Overrides(self.fleet, self.ledger, self.placement, self.queue.waiting, self.event)
+        self.overrides = Overrides(
+            self.fleet, self.ledger, self.placement, self.queue.waiting, self.queue.renewing, self.event
+        )
+        self.drains = Drains(
+            settings.assignment, self.fleet, self.ledger, self.vitals, self.event, self._watch, incarnation
+        )
         self.outcomes = Outcomes(
-            self.fleet, self.ledger, predictor, self.accuracy, self.placement, self.vitals, self.event
+            self.fleet, self.ledger, predictor, self.accuracy, self.placement, self.vitals, self.drains, self.event
         )
         self.losses = Losses(settings.assignment, self.outcomes, self.queue, self.event)
         self.talk = LeaseTalk(self.ledger, self.outcomes, self.losses, self.event, settings.worker.lost_track_after_s)
+        self.ejecting = Ejecting(settings.ejection, self.fleet, self.vitals, self.event, self._watch)
+        self.ramping = Ramping(settings.ramp, self.fleet, self._watch)
+        self.outcomes.heed, self.losses.blame = self._heed, self._blame
         sessions: dict[int, WorkerRecord] = {}
         self.departures = Departures(
-            settings.health, self.fleet, self.ledger, self.losses, self.vitals, sessions, self.event
+            settings.health, self.fleet, self.ledger, self.losses, self.vitals, sessions, self.drains, self.event
+        )
+        self.drains.stops = DrainStops(
+            settings.assignment, self.fleet, self.ledger, self.drains, self.outcomes, self.losses, self.departures
         )
         self.probing = Probing(settings.worker, self.vitals, incarnation, self.event)
         self.link = Link(
@@ -150,7 +171,36 @@ class Scheduler:
             self.event,
             watch_release=self._watch_release,
             standing=self.standing,
+            drains=self.drains,
         )
+        self.rebalancing = Rebalancing(
+            settings.rebalance,
+            self.fleet,
+            self.ledger,
+            self.queue,
+            self.placement,
+            now,
+            scorer=lambda: self.scorer,
+            remaining=self.remaining,
+            make_event=self.event,
+            watch=self._watch,
+        )
+        self.talk.asked_back = self.rebalancing.confirmed
+        self.shifts = Shifts(
+            settings.worker,
+            self.fleet,
+            self.vitals,
+            self.outcomes,
+            self.losses,
+            self.standing,
+            self.event,
+            self._watch,
+        )
+        self.vitals.turn, self.link.hours = self.shifts.turn, self.shifts.fit
+        self.departures.left = self.shifts.forget
+        waiting = self.queue.waiting
+        waiting.by_length = waiting.lineup.by_length = self.placement.within is not None
+        self.link.newcomers += self.ramping.registered, self.ejecting.registered
         self._handlers: dict[type, Callable[[Now, Any, list[Effect]], None]] = {
             Submit: self.placement.submit,
             ReportOutcome: self._report_outcome,
@@ -162,18 +212,22 @@ class Scheduler:
             CloseQueue: lambda _now, _event, _out: self.queue.close(),
             Cancel: self._cancel,
             RemoveWorker: self.departures.remove_by_order,
+            Reinstate: self.ejecting.reinstate,
             Publish: self._publish,
             Shutdown: self.link.shutdown,
             Slept: self._slept,
             Configured: self._configured,
             CreateOverride: self._create_override,
             EndOverride: self.overrides.end,
+            DrainOrdered: self.drains.order,
+            DrainEnded: self.drains.end,
             Announce: self._announce,
             Ordered: self._ordered,
             ResetBreaker: lambda now, event, out: standing.reset_breaker(self, now, event, out),
             Reprioritize: self.steered.reprioritize,
+            Rebalance: self.rebalancing.order,
             Forget: self._forget,
-            Tick: lambda _now, _event, _out: None,
+            Tick: self._tick,
             Look: lambda now, _event, out: self.vitals.sweep(now, out),
         }
         # Timers: (when, tie, what it is for). A sampled worker's release and an offer's ack; both are checked against
@@ -215,6 +269,10 @@ class Scheduler:
     def _advance(self, now: Now, out: list[Effect]) -> None:
         monotonic = now.monotonic
         timers = self._timers
+        # With every sweep too: a wall clock that was set is seen then at the latest.
+        late = False
+        if monotonic >= self.shifts.next_at or (self.shifts.scheduled and monotonic >= self._sweep_at):
+            late = self.shifts.advance(now, out)
         while timers and timers[0][0] <= monotonic:
             at, _, subject = heappop(timers)
             if isinstance(subject, WorkerRecord):
@@ -227,14 +285,24 @@ class Scheduler:
             standing.end_those_over(self, now, out)
         if monotonic >= self.overrides.next_at:
             self.overrides.advance(now, out)
+        if monotonic >= self.drains.next_at:
+            self.drains.advance(now, out)
+        if monotonic >= self.ejecting.next_at:
+            self.ejecting.advance(now, out)
+        if monotonic >= self.ramping.next_at:
+            self.ramping.advance(now, out)
         self.queue.advance(now, out)
-        if monotonic >= self._sweep_at:
+        if monotonic >= self.rebalancing.next_at:
+            self.rebalancing.advance(now, out)
+        if monotonic >= self._sweep_at and not late:  # it would bring all of those up to date at once
             self._sweep_at = monotonic + _SWEEP_S
             self.vitals.sweep(now, out)
             self.ledger.age(monotonic)
             self._tell_drifts(now, out)
             self.queue.age(now)
+            self.ejecting.sweep(now, out)
             self.departures.sweep(now, out)
+            self.drains.age(now, out)
         if monotonic >= self._cleanup_at:
             self._cleanup_at = monotonic + self.settings.health.cleanup_interval_s
             if self.settings.health.cleanup:
@@ -246,6 +314,8 @@ class Scheduler:
         while timers and _idle(timers[0]):  # nearly every offer: it was acknowledged long ago
             heappop(timers)
         due = min(self._sweep_at, self._cleanup_at, self.queue.next_at(), self.standing.next_at, self.overrides.next_at)
+        due = min(due, self.drains.next_at, self.ejecting.next_at, self.ramping.next_at)
+        due = min(due, self.rebalancing.next_at, self.shifts.next_at)
         self._due = min(due, self._timers[0][0]) if self._timers else due
 
     def _watch_release(self, at: float, record: WorkerRecord) -> None:
@@ -293,11 +363,28 @@ class Scheduler:
             self._watch_ack(min(record.ack_by, now.monotonic + within), record)
             return
         worker = record.worker
+        if worker is not None and worker.registration.accept_within_s is not None:
+            self.shifts.lapse(now, record, worker, worker.registration.accept_within_s, out)
+            return
         if worker is not None and worker.session == record.offered_on:  # a session since then was never sent it
             self.link.fence(now, worker, f"lease {record.lease_id} was not acknowledged within {within:g} s", out)
         self.losses.lose(now, record, Loss.NOT_TAKEN, out)
 
     # ------------------------------------------------------------------ small events
+
+    def _tick(self, now: Now, _event: Tick, _out: list[Effect]) -> None:
+        if self.queue.renewing.busy:
+            self.queue.renewing.step(now)
+
+    def _heed(self, now: Now, worker: WorkerRecord, record: TaskRecord, succeeded: bool, out: list[Effect]) -> None:
+        """A task has ended on its worker, well or not."""
+        if succeeded and worker.slot_limits:
+            self.ramping.done(now, worker)
+        self.ejecting.ended(now, worker, record, not succeeded, out)
+
+    def _blame(self, now: Now, worker: WorkerRecord, record: TaskRecord, out: list[Effect]) -> None:
+        """A lease was lost by its worker's fault."""
+        self.ejecting.ended(now, worker, record, True, out)
 
     def _cancel(self, now: Now, event: Cancel, out: list[Effect]) -> None:
         if not (self.queue.busy and self.queue.cancel(now, event, out)):

@@ -65,6 +65,8 @@ class Counterfactuals:
             return Change(ChangeKind.FREE_SLOT, other.worker_id, self._wins(supposed, other))
         if winner.health is Health.HEALTHY and other.health is not Health.HEALTHY:
             return Change(ChangeKind.HEALTHY, other.worker_id, self._wins(other, other, healthy=True))
+        if winner.leads and not other.leads:  # it is far slower than the fleet: no term helps
+            return Change(ChangeKind.TERM, other.worker_id, wins=False)
         return self._term(best, other, next_best)
 
     def _term(self, best: Candidate, other: WorkerRecord, next_best: Candidate) -> Change:

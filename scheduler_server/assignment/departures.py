@@ -1,5 +1,8 @@
 """Workers go: silent for too long, by an operator's order, by their own wish. What they held is lost with them."""
 
+from collections.abc import Callable
+
+from scheduler_server.assignment.draining import Drains
 from scheduler_server.assignment.effects import Effect, Goodbye, Published, RemoveReply
 from scheduler_server.assignment.events import RemoveWorker
 from scheduler_server.assignment.ledger import Ledger
@@ -34,9 +37,11 @@ class Departures:
         losses: Losses,
         vitals: Vitals,
         sessions: dict[int, WorkerRecord],
+        drains: Drains,
         make_event: MakeEvent,
     ) -> None:
         self._limits(settings)
+        self._drains = drains
         self._fleet = fleet
         self._ledger = ledger
         self._losses = losses
@@ -44,6 +49,7 @@ class Departures:
         self._sessions = sessions
         self._make_event = make_event
         self._silent: Timers[WorkerRecord] = Timers(_still_silent)
+        self.left: Callable[[WorkerRecord], None] = lambda _: None  # who else is to forget a worker
         self.not_before = 0.0  # monotonic seconds
         self.lost = 0  # workers, since the start
 
@@ -130,10 +136,12 @@ class Departures:
         for lease in leases:
             self._losses.lose(now, lease, loss, out)
         self._fleet.remove(record)
+        self.left(record)
         self._vitals.silent.pop(record.worker_id, None)
         record.session = None
         detail = f"{why}; {len(leases)} leases lost" if leases else why
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_REMOVED, record.worker_id, detail)))
+        self._drains.removed(now, record, out)
         return len(leases)
 
     def remove_by_order(self, now: Now, event: RemoveWorker, out: list[Effect]) -> None:

@@ -14,6 +14,7 @@ from scheduler_server.assignment.causes import NO_PREDICTION, SOURCES
 from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.scanning import Scan
+from scheduler_server.assignment.within_shift import WithinShift
 from scheduler_server.fallback import least_busy, round_robin
 from scheduler_server.model.clock import Now, Stopwatch
 from scheduler_server.model.decision import Cause, Decision, Rejection, Score, Source
@@ -162,9 +163,34 @@ class DryRun:
             waits = placement.refused_in_a_row + 1
             counts = None if scan is None else scan.rejections
             return explanation.nobody(
-                self._event, eligible, fleet, placement.mean_ms, waits, remembered=remembered, counts=counts
+                self._event,
+                eligible,
+                fleet,
+                placement.mean_ms,
+                waits,
+                remembered=remembered,
+                counts=counts,
+                wall=now.wall,
             )
         cause, asked, score = self._cause(now, best)
+        within = placement.within
+        if cause is None and within is not None:
+            stays = self._staying(now, eligible, within, best, asked, scan)
+            if stays is None:
+                counts, waits = within.rejections(eligible), placement.refused_in_a_row + 1
+                return explanation.nobody(
+                    self._event,
+                    eligible,
+                    fleet,
+                    placement.mean_ms,
+                    waits,
+                    remembered=False,
+                    counts=counts,
+                    wall=now.wall,
+                )
+            if stays is not best:
+                best = stays
+                cause, asked, score = self._cause(now, best)
         prediction = None if cause in NO_PREDICTION else asked
         if cause is None and best is not None:
             cause = eligible.alone if count == 1 else eligible.chosen
@@ -207,6 +233,28 @@ class DryRun:
             worker.health is not Health.HEALTHY,
             told,
         )
+
+    def _staying(
+        self,
+        now: Now,
+        eligible: EligibilityClass,
+        within: WithinShift,
+        best: WorkerRecord | None,
+        asked: Prediction | None,
+        scan: Scan | None,
+    ) -> WorkerRecord | None:
+        """The best of those within whose shift it would end."""
+        if best is None or asked is None or within.fits(now, best, asked):
+            return best
+        fleet, bonus = self._core.fleet, self.scorer.specialization_bonus
+        if scan is not None:
+            return next((record for _, record in scan.ranked if within.fits(now, record, asked)), None)
+        category = self._event.task.category
+
+        def next_best(*_: object) -> tuple[WorkerRecord | None, int]:
+            return fleet.best(eligible, category, bonus)
+
+        return within.pick(now, eligible, asked, category, bonus, next_best, [])
 
     def _cause(self, now: Now, best: WorkerRecord | None) -> tuple[Cause | None, Prediction | None, Score]:
         """Why it would be a fallback, None where it would not be; the prediction, whatever it is, and the score."""

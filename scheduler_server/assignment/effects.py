@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from scheduler_server.assignment.drain_record import KeptDrain, KeptLine
 from scheduler_server.model.decision import Decision
 from scheduler_server.model.fleet_event import FleetEvent
 from scheduler_server.model.outcome import Outcome, OutcomeResult
@@ -13,6 +14,7 @@ from scheduler_server.model.worker import GoodbyeReason, VerdictKind
 if TYPE_CHECKING:
     from scheduler_server.assignment.ledger import TaskRecord
     from scheduler_server.assignment.queueing import Unplaced
+    from scheduler_server.assignment.staged import Move
     from scheduler_server.assignment.waiting import Waiter
 
 
@@ -80,9 +82,16 @@ class RemoveReply(NamedTuple):
 
 
 class OrderReply(NamedTuple):
-    """The answer to an Ordered: how many waiting tasks it held back or let go on; or to a ResetBreaker: circuits."""
+    """The answer to an Ordered: 0; or to a ResetBreaker: how many circuits were not closed."""
 
-    tasks: int
+    circuits: int
+
+
+class Rebalanced(NamedTuple):
+    """The answer to a Rebalance: the leases that began, and the moves that were asked for."""
+
+    placed: "tuple[TaskRecord, ...]"
+    moves: "tuple[Move, ...]"
 
 
 class PriorityReply(NamedTuple):
@@ -102,6 +111,42 @@ class Stands(NamedTuple):
 
     about: About
     order: StandingOrder | None
+
+
+class DrainStands(NamedTuple):
+    """A drain is so from now on, over ones included: to be journaled."""
+
+    kept: KeptDrain
+
+
+class DrainMoved(NamedTuple):
+    """A drain is further with one worker, or as a whole (""): to be told. `kept`: to be journaled."""
+
+    drain_id: str
+    worker_id: str
+    kept: KeptLine | None = None
+
+
+class DrainLeft(NamedTuple):
+    """A drain covers a worker no more: to be told, and taken out of the journal."""
+
+    drain_id: str
+    worker_id: str
+
+
+class DrainForgotten(NamedTuple):
+    """A drain that covers nobody is forgotten: to be taken out of the journal."""
+
+    drain_id: str
+
+
+class DrainSent(NamedTuple):
+    """Tell a session of a drain; without an id, that none holds any more. `deadline` in wall seconds."""
+
+    session: int
+    drain_id: str
+    deadline: float | None
+    reason: str
 
 
 class Granted(NamedTuple):
@@ -161,6 +206,14 @@ class Recall(NamedTuple):
     reason: str
 
 
+class AskBack(NamedTuple):
+    """Ask a session to hand a lease back, unless it has started."""
+
+    session: int
+    lease_id: str
+    reason: str
+
+
 class ProbeSent(NamedTuple):
     """Send a nonce on a session, the way that tasks go."""
 
@@ -200,9 +253,15 @@ Effect: TypeAlias = (
     | OutcomeReply
     | RemoveReply
     | OrderReply
+    | Rebalanced
     | PriorityReply
     | ForgetReply
     | Stands
+    | DrainStands
+    | DrainMoved
+    | DrainLeft
+    | DrainForgotten
+    | DrainSent
     | Granted
     | Ended
     | ToldLate
@@ -210,6 +269,7 @@ Effect: TypeAlias = (
     | Acked
     | HandOver
     | Recall
+    | AskBack
     | ProbeSent
     | Goodbye
     | SessionRefused

@@ -4,6 +4,7 @@ from typing import NamedTuple, TypeAlias
 
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.trail import NO_TRAIL, Trail
+from scheduler_server.model.drain import DrainOrder
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import Outcome
 from scheduler_server.model.override import Override
@@ -97,6 +98,13 @@ class Heartbeat(NamedTuple):
     registration: Registration | None = None
 
 
+class Reinstate(NamedTuple):
+    """An operator lets an ejected worker in at once. Answered by one OrderReply."""
+
+    worker_id: str
+    reason: str = ""
+
+
 class Disconnect(NamedTuple):
     """A stream ended, for whatever reason."""
 
@@ -160,6 +168,16 @@ class Reprioritize(NamedTuple):
     reason: str = ""
 
 
+class Rebalance(NamedTuple):
+    """Waiting tasks, by tenant and id, are to be placed, and staged leases asked back that start sooner elsewhere.
+
+    A few at a time. Answered by one Rebalanced.
+    """
+
+    tasks: tuple[tuple[str, str], ...] = ()
+    leases: tuple[str, ...] = ()
+
+
 class Forget(NamedTuple):
     """The predictor is to forget a task type, or one key of it, or with neither all. Answered by one ForgetReply."""
 
@@ -181,6 +199,19 @@ class EndOverride(NamedTuple):
     override_id: str
     revision: int
     why: str = ""
+
+
+class DrainOrdered(NamedTuple):
+    """A drain begins; one of that id that was cancelled goes on. No answer: its state is there when this is handled."""
+
+    order: DrainOrder
+
+
+class DrainEnded(NamedTuple):
+    """A drain is called off; `forget`: as if it had never been. No answer."""
+
+    drain_id: str
+    forget: bool = False
 
 
 class Announce(NamedTuple):
@@ -214,15 +245,19 @@ Event: TypeAlias = (
     | Heartbeat
     | Disconnect
     | RemoveWorker
+    | Reinstate
     | Publish
     | Shutdown
     | Slept
     | Configured
     | CreateOverride
     | EndOverride
+    | DrainOrdered
+    | DrainEnded
     | Ordered
     | ResetBreaker
     | Reprioritize
+    | Rebalance
     | Forget
     | Announce
     | Tick

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
+from scheduler_server.assignment import off_shift
 from scheduler_server.assignment.counterfactual import Counterfactuals, by_prediction
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.telling import counted
@@ -59,11 +60,12 @@ def nobody(
     *,
     remembered: bool,
     counts: Counts | None = None,
+    wall: float | None = None,
 ) -> Refusal:
     """Why nobody can take the task, and when to ask again.
 
     `mean_ms` is what tasks took lately; the k-th caller refused in a row is told the k-th slot expected to be free.
-    `counts`: the rejections, where somebody has counted them.
+    `counts`: the rejections, where somebody has counted them. `wall`: now.
     """
     task = event.task
     if counts is None:
@@ -102,6 +104,12 @@ def nobody(
             tuple(capabilities),
             tuple(labels),
         )
+    if not busy and by_reason.get(Rejection.OFF_SHIFT):
+        coming = off_shift.next_shift(fleet, eligible, event.excluded)
+        if coming is not None:
+            about += [("next_shift", f"{coming.at:.3f}"), ("next_worker", coming.worker_id)]
+        wait_s = inf if coming is None or wall is None else coming.at - wall
+        return _later(Reason.NO_ELIGIBLE_WORKER_NOW, f"{off_shift.told(coming)} ({said})", about, counts, wait_s)
     if not busy:
         return _later(
             Reason.NO_ELIGIBLE_WORKER_NOW,

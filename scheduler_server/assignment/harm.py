@@ -21,8 +21,8 @@ _MOST = 0.5
 _LEAST_DECISIONS = 100
 """Decisions timed before a budget is judged by them."""
 
-_MANY_WAITING, _ORDERED_S = 10_000, 1e-5
-"""Waiting tasks from which on ordering them anew can be felt, and what one of them takes."""
+_MANY_WAITING, _ORDERED_S = 10_000, 6e-5
+"""Waiting tasks from which on ordering them anew can be noticed, and what one of them takes."""
 
 _WEIGHTS = {
     "weighted": ("wait_weight", "load_weight"),
@@ -148,9 +148,12 @@ def _odd(core: Scheduler, settings: CoreSettings) -> list[str]:
     waiting, most = len(core.queue.waiting), settings.queue.max_length
     if waiting > most:
         odd.append(f"queue.max_length {most:,}: {waiting:,} tasks wait already; they stay, and new ones are refused")
-    ordered = order_of(settings.queue, settings.assignment.objective).basis != core.queue.waiting.order.basis
+    ordered = order_of(settings.queue, settings.assignment.objective).basis != core.queue.renewing.order.basis
     if ordered and waiting >= _MANY_WAITING:
-        odd.append(f"{waiting:,} waiting tasks are ordered anew in one step: about {waiting * _ORDERED_S:.1f} s")
+        odd.append(
+            f"{waiting:,} waiting tasks are ordered anew, a few at a time: for about {waiting * _ORDERED_S:.1f} s those"
+            " that have their new place go first"
+        )
     if len(core.fleet) > settings.worker.max_workers:
         odd.append(
             f"worker.max_workers {settings.worker.max_workers:,}: {len(core.fleet):,} are known already; they stay, and"

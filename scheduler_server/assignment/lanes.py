@@ -28,6 +28,7 @@ from scheduler_server.assignment.tenants import Tenant, Tenants
 from scheduler_server.registry.eligibility import ClassKey
 
 if TYPE_CHECKING:
+    from scheduler_server.assignment.lineup import LineUp
     from scheduler_server.assignment.waiting import Waiter
 
 _LEAST_VOID = 64
@@ -132,13 +133,15 @@ class Lane:
 
 
 class Group:
-    """The waiting tasks of one set of needs. `count` of them; `owner` is the tenant that it counts for."""
+    """The waiting tasks of one set of needs in one order. `count` of them; `owner` is the tenant that it counts for."""
 
     __slots__ = (
-        "_columns", "_offsets", "_tenants", "_used_at", "blocked", "count", "heap", "index", "lanes", "needs", "owner",
+        "_columns", "_offsets", "_tenants", "_used_at", "blocked", "count", "heap", "home", "index", "lanes", "needs",
+        "owner",
     )  # fmt: skip
 
-    def __init__(self, needs: ClassKey, index: int, tenants: Tenants) -> None:
+    def __init__(self, home: "LineUp", needs: ClassKey, index: int, tenants: Tenants) -> None:
+        self.home = home
         self.needs = needs
         self.index = index
         self.count = 0

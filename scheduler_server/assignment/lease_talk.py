@@ -1,5 +1,7 @@
 """What workers say about their leases: reports, running lists, and silence about them."""
 
+from collections.abc import Callable
+
 from scheduler_server.assignment import reconcile
 from scheduler_server.assignment.effects import Effect, Published
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
@@ -30,6 +32,7 @@ class LeaseTalk:
         self._losses = losses
         self.unknown = 0  # leases that workers listed and the ledger did not know
         self.repairs = 0  # leases that the ledger had and their workers had not
+        self.asked_back: Callable[[TaskRecord], bool] = lambda _: False  # set by rebalancing: did it ask for this?
         self._make_event = make_event
         self._lost_track_after_s = lost_track_after_s
 
@@ -61,6 +64,8 @@ class LeaseTalk:
             elif report.kind is ReportKind.ACKNOWLEDGED:
                 if lease.state in _BEFORE_ACK:
                     self._outcomes.acknowledged(lease)
+            elif report.kind is ReportKind.RETURNED and not (leaving or record.draining) and self.asked_back(lease):
+                self._losses.lose(now, lease, Loss.MOVED, out)
             else:
                 declined = report.kind is ReportKind.DECLINED
                 detail = report.detail or ("declined" if declined else "given back")
@@ -75,7 +80,7 @@ class LeaseTalk:
                     )
                 )
                 # Who goes on working and gives back would get it again at once, and give it back again.
-                declined = not leaving and not record.draining
+                declined = not (leaving or record.draining or record.off_shift)
                 self._losses.lose(now, lease, Loss.DECLINED if declined else Loss.RETURNED, out)
         return tuple(refused)
 

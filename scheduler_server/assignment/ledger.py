@@ -32,10 +32,11 @@ class TaskRecord:
     """
 
     __slots__ = (
-        "ack_by", "applied", "aside", "boot_id", "capped", "decision", "delivery", "ended_at", "ended_wall", "ends_at",
-        "expected", "expires_at", "granted_at", "held", "lease_id", "live", "missing_since", "offered_on", "outcome",
-        "placed_wall", "previous", "reported", "requeued", "started_at", "started_wall", "state", "submitted_wall",
-        "task", "taught", "taught_ms", "trail", "unsure", "worker", "worker_id",
+        "ack_by", "applied", "aside", "asked_back", "boot_id", "capped", "decision", "delivery", "ended_at",
+        "ended_wall", "ends_at", "expected", "expires_at", "granted_at", "held", "lease_id", "live", "missing_since",
+        "offered_on", "outcome", "placed_wall", "previous", "reported", "requeued", "started_at", "started_wall",
+        "state", "stop_asked", "submitted_wall", "task", "taught", "taught_ms", "trail", "unsure", "worker",
+        "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,8 @@ class TaskRecord:
         self.held = False  # does somebody else keep the task until its worker has acknowledged it? see Submit
         self.boot_id = worker.epoch.boot_id if worker is not None else ""  # of the worker's process that got it
         self.unsure = False  # was it restored, so that nobody knows whether it was handed over, or began?
+        self.stop_asked: int | None = None  # the session that a drain's deadline has told to stop it
+        self.asked_back: int | None = None  # the session that was asked for it at the end of a shift
         self.trail = NO_TRAIL
         self.aside: SetAside | None = None  # it is over, and its task goes no further
         self.requeued = False  # it is over, and the server itself follows it up with the next attempt

@@ -6,6 +6,7 @@ from zlib import crc32
 
 from scheduler_server.assignment import reconcile
 from scheduler_server.assignment.departures import RECONNECT_AFTER_S, Departures
+from scheduler_server.assignment.draining import Drains
 from scheduler_server.assignment.effects import (
     Acked,
     Effect,
@@ -35,7 +36,7 @@ from scheduler_server.model.worker import (
     Registration,
     Sample,
 )
-from scheduler_server.registry import capacity
+from scheduler_server.registry import allowance, capacity
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.health import load_of
 from scheduler_server.registry.record import WorkerRecord
@@ -53,6 +54,7 @@ _JITTER = 0.1
 """Share by which intervals are spread, so that a fleet that started together does not beat together."""
 
 WatchRelease = Callable[[float, WorkerRecord], None]
+Hours = Callable[[Now, WorkerRecord, list[Effect]], None]
 
 
 class Link:
@@ -78,6 +80,7 @@ class Link:
         *,
         watch_release: WatchRelease,
         standing: StandingOrders,
+        drains: Drains,
     ) -> None:
         self._fleet = fleet
         self._ledger = ledger
@@ -90,9 +93,12 @@ class Link:
         self._make_event = make_event
         self._watch_release = watch_release
         self._standing = standing
+        self._drains = drains
         self._ids = 0
         self.sessions = sessions
         self.memories: dict[str, dict[str, Any]] = {}  # what a snapshot knew of workers that are not back yet
+        self.newcomers: list[Callable[[Now, WorkerRecord, list[Effect]], None]] = []  # who meets those that register
+        self.hours: Hours = _no_hours  # lets a worker have the hours that it is to have
         self._limits(settings)
 
     def _limits(self, settings: CoreSettings) -> None:
@@ -147,6 +153,8 @@ class Link:
         # The welcome goes out before anything that the first sample causes; its verdicts are known only afterwards.
         at = len(out)
         verdicts, _ = self._take(now, record, event.sample, out)
+        if record.draining:
+            self._drains.connected(now, record, wishes=record.intent is Intent.DRAIN, out=out)
         out.insert(
             at,
             Welcomed(
@@ -203,6 +211,8 @@ class Link:
             return
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_DISCONNECTED, record.worker_id)))
         self._vitals.age(record, now, out)
+        if record.draining:
+            self._drains.changed(record, out)
 
     def fence(self, now: Now, record: WorkerRecord, message: str, out: list[Effect]) -> None:
         """End a session whose worker does not receive what it is sent."""
@@ -215,6 +225,8 @@ class Link:
         out.append(Goodbye(session, GoodbyeReason.FENCED, message, RECONNECT_AFTER_S))
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_FENCED, record.worker_id, message)))
         self._vitals.age(record, now, out)
+        if record.draining:
+            self._drains.changed(record, out)
 
     def shutdown(self, now: Now, event: Shutdown, out: list[Effect]) -> None:
         """Say goodbye to every worker; they keep what runs, and come back."""
@@ -226,7 +238,7 @@ class Link:
     def _register(self, now: Now, worker_id: str, registration: Registration | None, out: list[Effect]) -> WorkerRecord:
         registration = registration or Registration(explicit=False)
         record = WorkerRecord(worker_id, registration, registration.slots or self._worker.default_slots)
-        record.prefetch = self._prefetch(registration)
+        record.prefetch = record.full_prefetch = self._prefetch(registration)
         record.specializations = self._specializations(registration)
         record.registered_at = now.wall
         record.barred = record.status = Rejection.DISCONNECTED
@@ -241,16 +253,22 @@ class Link:
             record.pool.began(lease.ends_at - lease.granted_at)
         if record.leases:
             capacity.become_tracked(record)
+        for meet in self.newcomers:
+            meet(now, record, out)
         out.append(
             Published(
                 self._make_event(
                     now,
                     FleetEventKind.WORKER_REGISTERED,
                     worker_id,
-                    f"{record.slots} slots" if registration.explicit else f"by heartbeat, {record.slots} slots",
+                    f"{record.full_slots} slots"
+                    if registration.explicit
+                    else f"by heartbeat, {record.full_slots} slots",
                 )
             )
         )
+        self._drains.met(now, record, out)
+        self.hours(now, record, out)
         return record
 
     def _prefetch(self, registration: Registration) -> int:
@@ -269,29 +287,33 @@ class Link:
             return
         self._fit(now, record, registration, out)
         out.append(Published(self._make_event(now, FleetEventKind.WORKER_CHANGED, record.worker_id)))
+        self.hours(now, record, out)
 
     def _fit(self, now: Now, record: WorkerRecord, registration: Registration, out: list[Effect]) -> None:
         """Let a worker be what its registration says, and the settings where it says nothing."""
         slots = registration.slots or self._worker.default_slots
-        if slots != record.slots:
+        if slots != record.full_slots:
             out.append(
                 Published(
                     self._make_event(
                         now,
                         FleetEventKind.WORKER_CAPACITY_CHANGED,
                         record.worker_id,
-                        before=f"{record.slots} slots",
+                        before=f"{record.full_slots} slots",
                         after=f"{slots} slots",
                     )
                 )
             )
         before = record.registration
         record.registration = registration
-        self._fleet.resize(record, slots)
-        record.prefetch = self._prefetch(registration)
+        record.full_slots, record.full_prefetch = slots, self._prefetch(registration)
+        self._fleet.stages(record)
+        allowance.fit(self._fleet, record)
         record.specializations = self._specializations(registration)
         self._fleet.refresh(record)
         self._fleet.reprofile(record, before)
+        if before.labels != registration.labels:
+            self._drains.relabelled(now, record, out)
 
     # ------------------------------------------------------------------ heartbeats
 
@@ -342,11 +364,16 @@ class Link:
         record.heartbeats += 1
         record.last_seen = monotonic
         record.last_seen_wall = now.wall
+        late = self._out_of_order(record, sample)
+        if sample.intent is Intent.DRAIN and record.intent is not Intent.DRAIN and not late:
+            self._intend(now, record, sample.intent, out)  # what it gives back with the same message belongs to it
         leaving = sample.intent is not Intent.WORK
         refused = self._talk.reports(now, record, sample.reports, leaving, out) if sample.reports else ()
-        if self._out_of_order(record, sample):
+        if late:
             self._vitals.heard(now, record, out)
             return (), refused
+        if sample.drain_id:
+            self._drains.echoed(record, sample.drain_id, out)
         record.cpu, record.memory = sample.cpu, sample.memory
         load = load_of(self._health, sample.cpu, sample.memory)
         verdicts: tuple[reconcile.Verdict, ...] = ()
@@ -418,15 +445,8 @@ class Link:
                 self.sessions.pop(session, None)
                 out.append(Goodbye(session, GoodbyeReason.LEFT, "unregistered", None))
             return
-        draining = intent is Intent.DRAIN
-        if draining != record.draining:
-            record.draining = draining
-            if draining:
-                out.append(
-                    Published(
-                        self._make_event(now, FleetEventKind.WORKER_DRAINING, record.worker_id, "by its own wish")
-                    )
-                )
-            self._vitals.bar(record)
-            if draining and not record.leases:
-                self._outcomes.drained(now, record, out)
+        self._drains.wishes(now, record, intent is Intent.DRAIN, out)
+
+
+def _no_hours(_now: Now, _record: WorkerRecord, _out: list[Effect]) -> None:
+    """Everybody works always."""

@@ -5,6 +5,7 @@ LOST, and the queue service asks for the next attempt: only it knows whether its
 """
 
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum
 
 from scheduler_server.assignment.effects import Effect, Published
@@ -16,6 +17,9 @@ from scheduler_server.assignment.trail import Trail
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.task import Delivery, LossPolicy, TaskState
+from scheduler_server.registry.record import WorkerRecord
+
+Blame = Callable[[Now, WorkerRecord, TaskRecord, list[Effect]], None]
 
 
 class Loss(Enum):
@@ -23,14 +27,21 @@ class Loss(Enum):
 
     NOT_TAKEN = "its worker did not take it"
     DECLINED = "its worker declined it"
+    LAPSED = "nobody accepted it in time"
     RETURNED = "its worker gave it back"
+    MOVED = "its worker handed it back, to start sooner elsewhere"
     LOST_TRACK = "its worker no longer speaks of it"
     WORKER_REMOVED = "its worker was removed"
     WORKER_LOST = "its worker was lost"
+    STOPPED = "the deadline of its worker's drain has passed"
 
 
-_WITHOUT_A_START = frozenset({Loss.NOT_TAKEN, Loss.DECLINED, Loss.RETURNED})
-_TOLD_ALREADY = frozenset({Loss.DECLINED, Loss.RETURNED, Loss.LOST_TRACK})
+_WITHOUT_A_START = frozenset({Loss.NOT_TAKEN, Loss.DECLINED, Loss.LAPSED, Loss.RETURNED, Loss.MOVED})
+_HANDED_BACK = frozenset({Loss.RETURNED, Loss.MOVED})
+_BY_ITS_FAULT = frozenset({Loss.WORKER_LOST, Loss.LOST_TRACK})
+"""They count as failures of the worker's."""
+
+_TOLD_ALREADY = frozenset({Loss.DECLINED, Loss.LAPSED, Loss.RETURNED, Loss.LOST_TRACK})
 """They have an event of their own, whatever follows."""
 
 
@@ -48,6 +59,7 @@ class Losses:
         self.requeued: Counter[Loss] = Counter()
         self.reported: Counter[Loss] = Counter()
         self.set_aside = 0
+        self.blame: Blame  # the core's: who hears of what a worker lost by its fault
 
     def reconfigure(self, settings: AssignmentSettings) -> None:
         """Judge losses by these limits from now on."""
@@ -56,6 +68,10 @@ class Losses:
     def lose(self, now: Now, record: TaskRecord, loss: Loss, out: list[Effect]) -> None:
         """This lease is lost: its slot is free, and its task is placed again, set aside, or reported."""
         task = record.task
+        if loss in _BY_ITS_FAULT and record.worker is not None:
+            self.blame(now, record.worker, record, out)
+        if loss is Loss.RETURNED and record.worker is not None and record.worker.draining:
+            self._outcomes.drains.returned(record, out)
         if record.delivery is not Delivery.STREAM:
             self._report(now, record, loss, out)
             return
@@ -74,15 +90,18 @@ class Losses:
     def _trail(self, now: Now, record: TaskRecord, loss: Loss) -> Trail:
         before = record.trail
         began = record.started_at
-        if loss is Loss.DECLINED:
+        if loss is Loss.DECLINED or loss is Loss.LAPSED:
             before = before.avoiding(record.worker_id, now.wall + self._settings.avoid_decliner_s)
         return Trail(
-            before.losses + (loss is not Loss.RETURNED),
+            before.losses + (loss not in _HANDED_BACK),
             before.workers_lost + (loss is Loss.WORKER_LOST and began > 0.0),
             max(before.elapsed_s, now.monotonic - began if began else 0.0),
             before.avoid,
             before.avoid_until,
             before.asked or record.task.attempt,
+            before.moves + (loss is Loss.MOVED),
+            now.wall if loss is Loss.MOVED else before.moved_at,
+            loss is Loss.MOVED,
         )
 
     def _report(self, now: Now, record: TaskRecord, loss: Loss, out: list[Effect]) -> None:
@@ -101,7 +120,8 @@ class Losses:
         self.requeued[loss] += 1
         record.requeued = True
         self._outcomes.lost(now, record, out)
-        self._tell(now, FleetEventKind.TASK_REQUEUED, record, loss.value, out)
+        if loss is not Loss.MOVED:  # where it goes is told once it is there
+            self._tell(now, FleetEventKind.TASK_REQUEUED, record, loss.value, out)
         self._queue.put_back(now, record, trail, out)
 
     def _tell(self, now: Now, kind: FleetEventKind, record: TaskRecord, why: str, out: list[Effect]) -> None:

@@ -1,6 +1,9 @@
 """How leases end, and what is learned from it."""
 
+from collections.abc import Callable
+
 from scheduler_server.assignment.accuracy import Accuracy
+from scheduler_server.assignment.draining import Drains
 from scheduler_server.assignment.effects import (
     CancelReply,
     Effect,
@@ -24,14 +27,17 @@ from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import TaskState
 from scheduler_server.model.worker import Accounting
 from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.dated import Dated
 from scheduler_server.predictor.settings import LONGEST_MS
 from scheduler_server.registry import capacity
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.record import WorkerRecord
-from scheduler_server.registry.speed import learn_speed
+from scheduler_server.registry.speed import Speeds
 
 _SPEED_SAMPLES = 3
 """Outcomes behind a prediction before it says anything about a worker's speed: the first ones are the default's."""
+
+Heed = Callable[[Now, WorkerRecord, TaskRecord, bool, list[Effect]], None]
 
 _FINISHED, _OFFERED, _SUCCEEDED = TaskState.FINISHED, TaskState.OFFERED, OutcomeStatus.SUCCEEDED
 
@@ -47,15 +53,19 @@ class Outcomes:
         accuracy: Accuracy,
         placement: Placement,
         vitals: Vitals,
+        drains: Drains,
         make_event: MakeEvent,
     ) -> None:
         self._fleet = fleet
+        self.drains = drains
         self._ledger = ledger
-        self._predictor = predictor
+        self.reconfigure(predictor)
         self._accuracy = accuracy
         self._placement = placement
         self._vitals = vitals
         self._make_event = make_event
+        self.heed: Heed  # the core's: who hears how each worker's tasks ended, well (True) or not
+        self._speeds = Speeds()
         self.learn_failures = 0
         self.moved: list[Moved] = []  # acknowledged or started, and not told yet
         self._ended_as = [0] * (max(OutcomeStatus) + 1)
@@ -63,6 +73,7 @@ class Outcomes:
     def reconfigure(self, predictor: Predictor) -> None:
         """Teach this one from now on."""
         self._predictor = predictor
+        self._dated = predictor if isinstance(predictor, Dated) else None
 
     # ------------------------------------------------------------------ told
 
@@ -84,7 +95,8 @@ class Outcomes:
             if worker_id is not None and not record.started_at:
                 self.started(now, record)
             record.reported = True
-            self._end(now, record, _FINISHED, outcome, out)
+            stopped = outcome.status is OutcomeStatus.CANCELLED and record.stop_asked is not None
+            self._end(now, record, TaskState.CANCELLED if stopped else _FINISHED, outcome, out)
             return _ACCEPTED
         if record.reported:
             return _DUPLICATE
@@ -177,20 +189,30 @@ class Outcomes:
             refusal = Refusal(Reason.TASK_FINISHED, f"task {event.task_id!r} has finished", about)
             out.append(CancelReply(None, False, refusal))
         elif record.live:
-            worker = record.worker
-            told = (
-                not event.unsent and worker is not None and worker.session is not None and worker.registration.explicit
-            )
-            if told and worker is not None and worker.session is not None:
-                out.append(Recall(worker.session, record.lease_id, event.reason or "cancelled"))
-                # What was never heard of by its worker may never come to it: the caller delivers it, or does not.
-                if record.state is not TaskState.PLACED and worker.accounting is Accounting.TRACKED:
-                    capacity.stopping(worker)
-                    self._fleet.count_background(worker)
+            told = not event.unsent and self.stop(record, event.reason or "cancelled", out)
             self._end(now, record, TaskState.CANCELLED, Outcome(OutcomeStatus.CANCELLED), out)
             out.append(CancelReply(TaskState.CANCELLED, told))
         else:  # cancelled before, or lost: nothing runs, nothing to do
             out.append(CancelReply(record.state, False))
+
+    def recall(self, record: TaskRecord, reason: str, out: list[Effect]) -> bool:
+        """Tell its worker to stop a task; False where it cannot be told."""
+        worker = record.worker
+        if worker is None or worker.session is None or not worker.registration.explicit:
+            return False
+        out.append(Recall(worker.session, record.lease_id, reason))
+        return True
+
+    def stop(self, record: TaskRecord, reason: str, out: list[Effect]) -> bool:
+        """The same for one that is about to be ended by others: until its worker has stopped it, it takes a slot."""
+        told = self.recall(record, reason, out)
+        worker = record.worker
+        # What was never heard of by its worker may never come to it: the caller delivers it, or does not.
+        had = worker is not None and record.state is not TaskState.PLACED
+        if told and had and worker is not None and worker.accounting is Accounting.TRACKED:
+            capacity.stopping(worker)
+            self._fleet.count_background(worker)
+        return told
 
     def lost(self, now: Now, record: TaskRecord, out: list[Effect], *, state: TaskState = TaskState.LOST) -> None:
         """Its worker will not end it; `losses.py` knows why, and what follows."""
@@ -202,12 +224,8 @@ class Outcomes:
             record = worker.leases[next(iter(worker.leases))]
             del worker.leases[record.lease_id]
             self._close(now, record, TaskState.FINISHED, None, out)
-        if worker.draining and not worker.leases:
-            self.drained(now, worker, out)
-
-    def drained(self, now: Now, worker: WorkerRecord, out: list[Effect]) -> None:
-        """A draining worker holds nothing any more."""
-        out.append(Published(self._make_event(now, FleetEventKind.WORKER_DRAINED, worker.worker_id)))
+            if worker.draining:
+                self.drains.ended(now, record, out)
 
     def _end(self, now: Now, record: TaskRecord, state: TaskState, outcome: Outcome, out: list[Effect]) -> None:
         worker = record.worker
@@ -223,12 +241,15 @@ class Outcomes:
             elif state is _FINISHED and outcome.status is not OutcomeStatus.CANCELLED:
                 worker.failed += 1
             self._fleet.refresh(worker)
-            if worker.draining and not worker.leases:
-                self.drained(now, worker, out)
+            if worker.draining:
+                self.drains.ended(now, record, out)
+            if succeeded or (state is _FINISHED and outcome.status is not OutcomeStatus.CANCELLED):
+                self.heed(now, worker, record, succeeded, out)
         else:
             if succeeded:
                 self._learn(now, record, outcome, None, out)
             self._forget_orphan(record)
+            self.drains.ended(now, record, out)
         self._placement.slot_freed(outcome.duration_ms)
 
     def _close(
@@ -277,13 +298,17 @@ class Outcomes:
             share = 1.0 / max(worker.completed, 1) if worker.average else 1.0
             worker.average += (duration_ms - worker.average) * share
             actual_ms = min(LONGEST_MS, duration_ms * worker.speed)
-            if prediction is not None and prediction.sample_count >= _SPEED_SAMPLES:
-                learn_speed(worker, prediction.point_ms, duration_ms)
+            known = prediction is not None and prediction.sample_count >= _SPEED_SAMPLES
+            if known and prediction is not None and self._speeds.learn(worker, prediction.point_ms, duration_ms):
+                self._vitals.lead(worker)
+                self._fleet.agenda.learn_speed(worker)
         if prediction is not None:
             moved = self._accuracy.judge(record.task.task_type, prediction, actual_ms)
             if moved is not None:
                 self._tell_trust(now, record.task.task_type, moved, out)
         record.taught_ms = actual_ms
+        if self._dated is not None:
+            self._dated.wall = now.wall
         try:
             self._predictor.observe(record.task, actual_ms)
         except Exception:  # noqa: BLE001 -- a predictor is a plug-in: an outcome counts even where it teaches nothing

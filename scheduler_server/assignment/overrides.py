@@ -19,6 +19,7 @@ from scheduler_server.assignment.lanes import Group
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.override_rules import Rule, Rules, Steering
 from scheduler_server.assignment.placement import NOBODY, Placement
+from scheduler_server.assignment.renewing import Renewing
 from scheduler_server.assignment.waiting import WaitingTasks
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
@@ -28,9 +29,6 @@ from scheduler_server.model.task import BlockingReason, Delivery, Pairs, Task
 from scheduler_server.registry.eligibility import Bounds, ClassKey, bounds_of
 from scheduler_server.registry.fleet import Fleet
 from scheduler_server.registry.record import WorkerRecord
-
-MOST_OVERRIDES = 1_000
-"""In force at once: far more than anybody oversees, and all are written down with each change."""
 
 MOST_ENDED = 1_000
 """Ended ones that are kept to be looked at; the oldest goes first."""
@@ -55,17 +53,26 @@ class Overrides:
     """
 
     def __init__(
-        self, fleet: Fleet, ledger: Ledger, placement: Placement, waiting: WaitingTasks, make_event: MakeEvent
+        self,
+        fleet: Fleet,
+        ledger: Ledger,
+        placement: Placement,
+        waiting: WaitingTasks,
+        renewing: Renewing,
+        make_event: MakeEvent,
     ) -> None:
         self._fleet = fleet
         self._ledger = ledger
         self._placement = placement
         self._waiting = waiting
+        self._renewing = renewing
         self._make_event = make_event
         self._rules = Rules()
         self._made = 0
         self._by_worker: dict[str, set[str]] = {}  # pins and exclusions by the ids that they name
         self._by_labels: dict[Pairs, frozenset[str]] = {}  # remembered
+        self.counts = dict.fromkeys(Action, 0)  # in force
+        self.applied_by_kind = dict.fromkeys(Action, 0)  # to decisions, since the start
         self.ended: OrderedDict[str, Rule] = OrderedDict()
         self.next_at = inf
         self.changes = 0  # since the start: a file that is behind is to be written again
@@ -88,7 +95,7 @@ class Overrides:
             return
         rule = Rule(override, 0)
         self._begin(now, rule)
-        self._settle([override])
+        self._settle(now)
         self._tell(now, FleetEventKind.OVERRIDE_CREATED, rule, event.revision, "", out)
 
     def end(self, now: Now, event: EndOverride, out: list[Effect]) -> None:
@@ -97,7 +104,7 @@ class Overrides:
         if rule is None:
             return
         self._finish(rule, now.wall)
-        self._settle([rule.override])
+        self._settle(now)
         self._tell(now, FleetEventKind.OVERRIDE_ENDED, rule, event.revision, event.why, out)
 
     def advance(self, now: Now, out: list[Effect]) -> None:
@@ -106,7 +113,7 @@ class Overrides:
         for rule in due:
             self._finish(rule, rule.override.expires_at or now.wall)
         if due:
-            self._settle([rule.override for rule in due])
+            self._settle(now)
         self.next_at = min((rule.expires_at for rule in self.in_force.values()), default=inf)
         for rule in due:
             self._tell(now, FleetEventKind.OVERRIDE_ENDED, rule, 0, "its time is over", out)
@@ -124,7 +131,8 @@ class Overrides:
                 over.append(rule)
             else:
                 self._begin(now, rule)
-        self._settle([rule.override for rule in self.in_force.values()])
+        self._settle(now)
+        self._renewing.finish(now)
         return len(over)
 
     def _begin(self, now: Now, rule: Rule) -> None:
@@ -135,6 +143,7 @@ class Overrides:
             rule.expires_at = now.monotonic + max(0.0, override.expires_at - now.wall)
             self.next_at = min(self.next_at, rule.expires_at)
         self._rules.add(rule)
+        self.counts[override.action] += 1
         if override.action in _ABOUT_WORKERS:
             for worker_id in override.workers:
                 self._by_worker.setdefault(worker_id, set()).add(override.override_id)
@@ -151,6 +160,7 @@ class Overrides:
     def _finish(self, rule: Rule, wall: float) -> None:
         override = rule.override
         self._rules.remove(rule)
+        self.counts[override.action] -= 1
         rule.ended_at = wall
         rule.waiting.clear()
         self._keep(rule)
@@ -173,22 +183,12 @@ class Overrides:
         while len(self.ended) > MOST_ENDED:
             self.ended.popitem(last=False)
 
-    def _settle(self, changed: list[Override]) -> None:
-        """Let waiting tasks that changed overrides cover take their places anew, and look at every slot that is free.
-
-        Takes as long as a look at every waiting task, and for each that is covered, as its coming anew.
-        """
+    def _settle(self, now: Now) -> None:
+        """Let waiting tasks take their places anew, in slices, and look at every slot that is free."""
         steers = self if self.in_force else None
         self._placement.overrides = self._waiting.overrides = steers
-        waiting = self._waiting
-        covered = [
-            waiter
-            for waiter in waiting.by_task.values()
-            if waiter.placeable and any(override.covers(waiter.event.task) for override in changed)
-        ]
-        if covered:
-            waiting.refile(covered)
-        if waiting.placeable:
+        self._renewing.refile(now)
+        if self._waiting.placeable:
             self._fleet.opened.extend(pool for pool in self._fleet.pools if pool.counts[0])
 
     def _tell(self, now: Now, kind: FleetEventKind, rule: Rule, revision: int, why: str, out: list[Effect]) -> None:
@@ -262,6 +262,7 @@ class Overrides:
         record.applied = tuple(rule.told for rule in parts)
         for rule in parts:
             rule.applied += 1
+            self.applied_by_kind[rule.override.action] += 1
             rule.last_applied = now.wall
         if steering.caps:
             record.capped = steering.caps
@@ -293,11 +294,11 @@ class Overrides:
 
     def _look_again(self, rule: Rule) -> None:
         for needs in list(rule.waiting):
-            group = self._waiting.group_of(needs)
-            if group is None:
+            groups = self._waiting.groups_of(needs)
+            if not groups:
                 del rule.waiting[needs]
-            elif group.count:
-                eligible = self._waiting.reach.eligible(group.index)
+            for group in groups:
+                eligible = group.home.eligible(group) if group.count else None
                 if eligible is not None:
                     self._fleet.opened.extend(pool for pool in eligible.pools if pool.counts[0])
 

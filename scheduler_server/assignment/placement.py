@@ -18,6 +18,7 @@ from scheduler_server.assignment.explaining import Explaining
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.trail import NO_TRAIL
+from scheduler_server.assignment.within_shift import within_shift
 from scheduler_server.fallback import least_busy, round_robin
 from scheduler_server.fallback.breaker import CircuitBreaker
 from scheduler_server.model.clock import Now, Stopwatch
@@ -131,6 +132,7 @@ class Placement:
         self._lost_track_after_s = settings.worker.lost_track_after_s
         self._lease_factor = settings.assignment.lease_factor / 1_000.0
         self._max_offers = settings.worker.max_offers
+        self.within = within_shift(self._fleet, settings.worker.within_shift)
 
     def reconfigure(self, settings: CoreSettings, predictor: Predictor, scorer: Scorer) -> None:
         """Decide by these from now on."""
@@ -300,6 +302,10 @@ class Placement:
             cause = Cause.PREDICTOR_ERROR
         if cause is None and prediction is not None:
             worker, count = self._best(now, eligible, task.category, out)
+            if self.within is not None and worker is not None and not self.within.fits(now, worker, prediction):
+                bonus = self._scorer.specialization_bonus
+                worker = self.within.pick(now, eligible, prediction, task.category, bonus, self._best, out)
+                count = count if worker is not None else 0
             if worker is not None:
                 try:
                     score = self._scorer.score(worker, task, 0.0, prediction.point_ms / worker.speed)
@@ -310,6 +316,8 @@ class Placement:
             elif count:
                 cause = Cause.SCORE_INVALID  # candidates, but none that the scorer could give a key
             else:
+                if self.within is not None and not self._breaker.calm:
+                    self._breaker.succeeded(task.task_type)  # a trial: both have answered, and nobody has time for it
                 return None, None, prediction, score, 0
         # What was late and wrong is wrong: its prediction must not be used.
         if self._stopwatch() - started > self._budget_s and cause is None:
@@ -434,7 +442,7 @@ class Placement:
         self.by_cause[cause] += 1
         out.append(make(Granted, (record,)))
         if delivery is Delivery.STREAM and worker.session is not None:
-            within = self._settings.assignment.ack_within_s
+            within = worker.registration.accept_within_s or self._settings.assignment.ack_within_s
             record.offered_on = worker.session
             out.append(HandOver(worker.session, task, decision, within))
             self._watch_ack(monotonic + within, record)
@@ -446,6 +454,10 @@ class Placement:
     def by_source(self) -> dict[tuple[Source, Cause], int]:
         """Decisions made, by source and cause."""
         return {(SOURCES[cause], cause): self.by_cause[cause] for cause in Cause if self.by_cause[cause]}
+
+    def record_of(self, tenant: str, task_id: str) -> TaskRecord | None:
+        """The latest attempt of a task that was placed."""
+        return self._ledger.tasks.get((tenant, task_id))
 
     def followed_up(self, key: TaskKey) -> bool:
         """Did the server itself make the next attempt of this one?"""
@@ -462,7 +474,14 @@ class Placement:
         """Why nobody can take the task now, and when asking again makes sense."""
         remembered = self.remembers(now, eligible)
         refusal = explanation.nobody(
-            event, eligible, self._fleet, self.mean_ms, self.refused_in_a_row + 1, remembered=remembered
+            event,
+            eligible,
+            self._fleet,
+            self.mean_ms,
+            self.refused_in_a_row + 1,
+            remembered=remembered,
+            counts=None if self.within is None else self.within.rejections(eligible),
+            wall=now.wall,
         )
         if refusal.reason is Reason.NO_FREE_SLOT:  # the others do not wait for a slot
             self.refused_in_a_row += 1

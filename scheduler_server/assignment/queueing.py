@@ -20,12 +20,14 @@ from scheduler_server.assignment.effects import (
 )
 from scheduler_server.assignment.events import Abandon, Cancel, Submit, Withdraw
 from scheduler_server.assignment.expected_start import ExpectedStarts
+from scheduler_server.assignment.lanes import Entry
 from scheduler_server.assignment.ledger import TaskRecord
-from scheduler_server.assignment.order import Order, order_of
+from scheduler_server.assignment.order import order_of
 from scheduler_server.assignment.outlook import Outlook
 from scheduler_server.assignment.pauses import Pauses
 from scheduler_server.assignment.placement import Placement
 from scheduler_server.assignment.queue_settings import QueueSettings
+from scheduler_server.assignment.renewing import Renewing
 from scheduler_server.assignment.repeats import same_body
 from scheduler_server.assignment.room import no_room
 from scheduler_server.assignment.settings import CoreSettings
@@ -35,7 +37,7 @@ from scheduler_server.assignment.trail import Trail
 from scheduler_server.assignment.usage import Usage
 from scheduler_server.assignment.waiting import Waiter, WaitingTasks
 from scheduler_server.assignment.waits import Waits
-from scheduler_server.model.clock import Now
+from scheduler_server.model.clock import Now, Stopwatch
 from scheduler_server.model.decision import without
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import Prospects, Task, TaskKey, TaskState
@@ -53,6 +55,7 @@ _CLOCKS_DIFFER_S = 0.001
 """Timers run on the monotonic clock, not_before is told in wall time."""
 
 Watch = Callable[[float], None]
+Moved = Callable[[Now, TaskRecord, list[Effect], int], None]
 
 
 class Unplaced(NamedTuple):
@@ -68,14 +71,20 @@ class Queue:
     """All that waiting tasks do and are asked. `watch` asks for a tick; the core calls `advance` then."""
 
     def __init__(
-        self, settings: CoreSettings, fleet: Fleet, predictor: Predictor, placement: Placement, watch: Watch
+        self,
+        settings: CoreSettings,
+        fleet: Fleet,
+        predictor: Predictor,
+        placement: Placement,
+        watch: Watch,
+        stopwatch: Stopwatch,
     ) -> None:
         self._settings = settings.queue
         self._share = settings.queue.most_of_one_tenant
         self._fleet = fleet
         self._predictor = predictor
         self._placement = placement
-        self._watch = watch
+        self.watch = watch
         self.objective = settings.assignment.objective
         order = order_of(settings.queue, self.objective)
         self.tenants = Tenants(settings.queue.tenant_weights)
@@ -84,32 +93,37 @@ class Queue:
         self.fair = order.by_tenant
         self.expected = ExpectedStarts()
         self.waits = Waits()
-        self.outlook = Outlook(fleet, self.waiting, self.expected, placement)
+        self.pauses = Pauses()
+        self.renewing = Renewing(self, stopwatch)
+        self.outlook = Outlook(fleet, self.waiting, self.expected, placement, self.pauses)
         self.over: OrderedDict[tuple[str, str], Unplaced] = OrderedDict()
         self._tickets: dict[int, Waiter] = {}
         self._timers: Timers[Waiter] = Timers(lambda at, waiter: not waiter.gone and waiter.timer_at == at)
         self._promises: Timers[Waiter] = Timers(lambda at, waiter: not waiter.gone and _promised(waiter, at))
-        self.pauses = Pauses()
+        self.moved: Moved = _untold  # set by rebalancing: what it handed back has been placed
         self.unfilled = False  # slots are free that waiting tasks could take, and an event to come will fill them
         self.open = True  # False: the server is going down, and nothing more that waits is placed
 
-    def reconfigure(self, settings: QueueSettings, objective: str, predictor: Predictor) -> None:
-        """Let tasks wait as these settings say from now on; in another order only where they say another one."""
+    def reconfigure(self, now: Now, settings: QueueSettings, objective: str, predictor: Predictor) -> None:
+        """Let tasks wait as these settings say from now on; in another order only where they say another one.
+
+        What waits already moves into it with the next ticks.
+        """
         self._predictor = predictor
         before, self._settings, self.objective = self._settings, settings, objective
         self._share = settings.most_of_one_tenant
         order = order_of(settings, objective)
-        if order.basis != self.waiting.order.basis or (
+        if order.basis != self.renewing.order.basis or (
             order.by_tenant and settings.tenant_weights != before.tenant_weights
         ):
-            self._reorder(settings, order)
+            self.tenants.weigh(settings.tenant_weights)
+            self.renewing.reorder(now, order)
 
-    def _reorder(self, settings: QueueSettings, order: Order) -> None:
-        self.fair = order.by_tenant
-        self.tenants.weigh(settings.tenant_weights)
+    def charge_if_fair(self) -> None:
+        """Charge tenants for what they run while that matters to any order that tasks wait in."""
+        self.fair = any(lineup.order.by_tenant for lineup in self.waiting.lineups())
         if not self.fair:
             self.usage.forget()
-        self.waiting.reorder(order)
 
     @property
     def busy(self) -> bool:
@@ -234,13 +248,13 @@ class Queue:
         self.set_timer(now, waiter)
         return prospects
 
-    def release(self, now: Now, waiter: Waiter) -> Prospects:
-        """From now on it may be placed; what it is told."""
+    def release(self, now: Now, waiter: Waiter, *, brief: bool = False) -> Prospects:
+        """From now on it may be placed; what it is told, `brief` without a word why where it may be long."""
         not_before = waiter.event.task.not_before
         if not_before is not None and not_before > waiter.since_wall:  # it waits for a slot since it may have one
             waiter.since = now.monotonic - max(0.0, now.wall - not_before)
         self.waiting.release(waiter)
-        prospects = self.outlook.promise(now, waiter)
+        prospects = self.outlook.promise(now, waiter, brief=brief)
         if waiter.answer is not None:
             self._promises.watch(waiter.answer.p90_at, waiter)
         return prospects
@@ -258,20 +272,39 @@ class Queue:
         pools = waiting.opened()
         self.unfilled = False
         placed = 0
+        renewed = 0
         while (found := waiting.next(pools)) is not None:
-            if placed >= most:
+            if placed >= most or renewed >= self.renewing.slice:
                 self.unfilled = True
                 self._fleet.opened.extend(pools)
                 return
             entry, waiter = found
-            if self._place(now, waiter, entry[0], out):
+            if waiter.edition != waiting.edition:  # whether it may go, and before whom, is another than it was
+                renewed += 1
+                if self.renewing.renew(now, waiter):
+                    self.try_soon(waiter)
+            elif self._place(now, waiter, entry, out):
                 placed += 1
                 if len(pools) == 1 and not pools[0].counts[0]:
-                    return
+                    break
             elif waiter.placeable:
                 waiting.block(waiter)  # those that are free are the ones that it excludes
+        if renewed and self._fleet.opened:
+            self.unfilled = True
 
-    def _place(self, now: Now, waiter: Waiter, rank: float, out: list[Effect]) -> bool:
+    def offer(self, now: Now, waiter: Waiter, out: list[Effect]) -> TaskRecord | None:
+        """Place this very task if anybody can take it now: for who has asked of those before it already."""
+        if waiter.edition != self.waiting.edition:
+            self.renewing.renew(now, waiter)
+        tenant, lane, task = waiter.tenant, waiter.lane, waiter.event.task
+        if not waiter.placeable or lane is None:
+            return None
+        rank = waiter.key if tenant is None or lane.tenant is None else tenant.used + lane.offset
+        if not self._place(now, waiter, (rank, waiter.key, waiter.sequence, lane), out):
+            return None
+        return self._placement.record_of(task.tenant, task.task_id)
+
+    def _place(self, now: Now, waiter: Waiter, entry: Entry, out: list[Effect]) -> bool:
         at = len(out)
         record = self._placement.place_waiting(now, waiter.event, waiter.since_wall, out)
         if record is None:
@@ -280,9 +313,11 @@ class Queue:
         self.waits.over(waiter, now.monotonic)
         if waiter.answer is not None:
             self.expected.judge(waiter.answer, now.monotonic)
-        if self.fair and record.worker is not None:
-            record.worker.pool.level = rank
+        if self.fair and record.worker is not None and entry[3].tenant is not None:
+            record.worker.pool.level = entry[0]
         self.waiting.remove(waiter)
+        if waiter.event.trail.moving:
+            self.moved(now, record, out, at)
         if waiter.enqueued:  # one promise takes the place of the other, side by side
             while type(out[at]) is not Granted:
                 at += 1
@@ -302,7 +337,7 @@ class Queue:
 
     def next_at(self) -> float:
         """The monotonic second at which `advance` is due."""
-        return self._timers.next_at
+        return min(self._timers.next_at, self.renewing.at)
 
     def set_timer(self, now: Now, waiter: Waiter) -> None:
         """Watch the next instant that matters to a task; one at a time."""
@@ -315,7 +350,7 @@ class Queue:
         if at < waiter.timer_at:
             waiter.timer_at = at
             self._timers.watch(at, waiter)
-            self._watch(at)
+            self.watch(at)
 
     def advance(self, now: Now, out: list[Effect]) -> None:
         """Do what is due by now."""
@@ -330,6 +365,8 @@ class Queue:
         if waiter.expires_at <= now.monotonic:
             self._end(now, waiter, TaskState.EXPIRED, out)
             return
+        if waiter.edition != self.waiting.edition and self.renewing.renew(now, waiter):
+            self.try_soon(waiter)
         not_before = waiter.event.task.not_before
         held = waiter.placeable or waiter.paused
         if not held and (not_before is None or not_before <= now.wall + _CLOCKS_DIFFER_S):
@@ -428,6 +465,10 @@ class Queue:
     def prospects(self, now: Now, waiter: Waiter) -> Prospects:
         """Where a waiting task stands: position, expected start, and what keeps it from starting now."""
         return self.outlook.prospects(now, waiter)
+
+
+def _untold(_now: Now, _record: TaskRecord, _out: list[Effect], _since: int) -> None:
+    """Nobody rebalances."""
 
 
 def _promised(waiter: Waiter, at: float) -> bool:

@@ -177,6 +177,17 @@ class RankIndex:
             work += float(found.dot(np.frombuffer(block.work, _FLOAT, pos)))
         return count, max(0.0, work)
 
+    def totals(self) -> Complexes:
+        """By class, how many entries there are (real part) and their work (imaginary part)."""
+        at = len(self._blocks) - 1
+        block, many = self._blocks[at], len(self._before)
+        sums: Complexes = self._before[:, at] + np.array(self._base)
+        if block.work:
+            classes = np.frombuffer(block.classes, _INDEX)
+            sums += np.bincount(classes, minlength=many)
+            sums += 1j * np.bincount(classes, np.frombuffer(block.work, _FLOAT), many)
+        return sums
+
     # ------------------------------------------------------------------ blocks
 
     def _shift(self, class_index: int, start: int, more: complex) -> None:

@@ -82,6 +82,20 @@ class Reach:
             found = self._of_pool[pool.index] = np.flatnonzero(self._serving[:, pool.index]).tolist()
         return found
 
+    def row(self, index: int) -> Floats:
+        """By pool, 1 where it serves these needs."""
+        self.current()
+        row: Floats = self._serving[index]
+        return row
+
+    def alike(self, row: Floats) -> Among:
+        """As `among`, for needs that are not among these: `row` is what `Reach.row` says of them elsewhere."""
+        self.current()
+        slots = np.array([pool.slots for pool in self._fleet.pools], dtype=np.float64)
+        of_each = self._serving @ slots
+        common = self._serving @ (slots * row)
+        return Among.of(np.divide(common, of_each, out=np.zeros(len(of_each)), where=of_each > 0.0))
+
     def among(self, index: int) -> Among:
         """By needs, the share of the slots that serve them which serve these too: of work there, so much falls here.
 

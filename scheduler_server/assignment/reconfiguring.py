@@ -5,10 +5,11 @@ looked at where the settings that it rests on differ, since some of it looks at 
 
     another scorer, or its weights      every key anew           a heartbeat's work per worker
     thresholds of health                every worker judged      likewise
-    another order, patience, worth      the index of waiting     as if all of them came anew
+    another order, patience, worth      the place of each        as if all of them came anew, but in slices
     another predictor                   the last outcomes        at most 1,000 of them are taught
 
-All of it is one step of the core: between two decisions, with one revision before it and another after it.
+All of it is one step of the core: between two decisions, with one revision before it and another after it. Only the
+waiting tasks are too many for that: they move into another order a few at a time (`renewing.py`).
 """
 
 from collections import deque
@@ -24,6 +25,7 @@ from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import OutcomeStatus
 from scheduler_server.model.task import Task
 from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.dated import Dated
 from scheduler_server.predictor.reconfigurable import Reconfigurable
 from scheduler_server.predictor.settings import LONGEST_MS, PredictorSettings
 from scheduler_server.predictor.strategies import PREDICTORS
@@ -75,6 +77,8 @@ class Predictors:
             if record.taught and outcome is not None and outcome.status is OutcomeStatus.SUCCEEDED:
                 lessons.appendleft((record.task, record.taught_ms, record.ended_wall))
         for task, duration_ms, ended_wall in lessons:
+            if isinstance(after, Dated):
+                after.wall = ended_wall
             after.observe(task, min(LONGEST_MS, duration_ms))
             self.since = min(self.since, ended_wall)
         return after
@@ -92,11 +96,23 @@ def reconfigure(core: "Scheduler", now: Now, event: Configured, out: list[Effect
     core.breaker.reconfigure(settings.fallback)
     core.ledger.reconfigure(settings.assignment)
     core.losses.reconfigure(settings.assignment)
+    core.drains.reconfigure(settings.assignment)
     core.talk.reconfigure(settings.worker.lost_track_after_s)
     core.probing.reconfigure(settings.worker)
+    core.rebalancing.reconfigure(now, settings.rebalance)
+    core.shifts.reconfigure(settings.worker)
     core.link.reconfigure(now, settings, out)
+    core.ramping.reconfigure(settings.ramp)
+    if before.ejection != settings.ejection:
+        core.ejecting.reconfigure(now, settings.ejection, out)
     _fleet(core, now, before, settings, out)
-    core.queue.reconfigure(settings.queue, settings.assignment.objective, predictor)
+    core.queue.reconfigure(now, settings.queue, settings.assignment.objective, predictor)
+    by_length, waiting = core.placement.within is not None, core.queue.waiting
+    if by_length != waiting.by_length:
+        waiting.by_length = by_length
+        core.queue.renewing.reorder(now, core.queue.renewing.order)
+    if before.worker.within_shift != settings.worker.within_shift:  # what is free may be free for others now
+        core.fleet.opened.extend(pool for pool in core.fleet.pools if pool.counts[0])
     told = core.placement.policy_revision, event.revision
     core.placement.policy_revision = event.revision
     out.append(Published(core.event(now, FleetEventKind.CONFIG_CHANGED, before=str(told[0]), after=str(told[1]))))

@@ -27,7 +27,7 @@ _EVENTS: dict[str, Any] = {
         events.Connect, events.Heartbeat, events.Disconnect, events.RemoveWorker, events.Publish, events.Shutdown,
         events.Slept, events.Configured, events.Ordered, events.ResetBreaker, events.Reprioritize,
         events.Forget, events.Tick, events.Look,
-        events.Announce, events.CreateOverride, events.EndOverride,
+        events.Announce, events.CreateOverride, events.EndOverride, events.DrainOrdered, events.DrainEnded,
     )
 }  # fmt: skip
 

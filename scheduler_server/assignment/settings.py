@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from scheduler_server.assignment.demand_settings import DemandSettings
 from scheduler_server.assignment.queue_settings import OBJECTIVES, QueueSettings
+from scheduler_server.assignment.rebalance_settings import RebalanceSettings
 from scheduler_server.fallback.settings import FallbackSettings
 from scheduler_server.model.setting import setting
 from scheduler_server.predictor.settings import PredictorSettings
+from scheduler_server.registry.admission_settings import EjectionSettings, RampSettings
 from scheduler_server.registry.settings import HealthSettings, WorkerSettings
 from scheduler_server.scorer.settings import ScorerSettings
 
@@ -41,6 +44,20 @@ class AssignmentSettings:
         minimum=0,
         maximum=86_400,
     )
+    drain_stop_within_s: float = setting(
+        30.0,
+        "time for workers to stop what a drain's deadline cancels; what has not ended then is given up",
+        unit="s",
+        minimum=0,
+        maximum=86_400,
+    )
+    drains_kept_s: float = setting(
+        86_400.0,
+        "ended drains are remembered for so long, the last 1,000 of them",
+        unit="s",
+        minimum=0,
+        maximum=31_536_000,
+    )
     lease_factor: float = setting(
         5.0,
         "a lease nobody speaks of is lost track of after this many times its predicted P90",
@@ -69,10 +86,14 @@ class CoreSettings:
     assignment: AssignmentSettings = field(default_factory=AssignmentSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
+    ejection: EjectionSettings = field(default_factory=EjectionSettings)
+    ramp: RampSettings = field(default_factory=RampSettings)
     predictor: PredictorSettings = field(default_factory=PredictorSettings)
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     fallback: FallbackSettings = field(default_factory=FallbackSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    rebalance: RebalanceSettings = field(default_factory=RebalanceSettings)
+    demand: DemandSettings = field(default_factory=DemandSettings)
 
     @property
     def scorer_name(self) -> str:

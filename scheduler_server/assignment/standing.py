@@ -4,6 +4,7 @@
     pause      the queue holds tasks of that scope back (`pauses.py`)
     fallback   placement does not ask predictor and scorer (`fallback/breaker.py`)
     trip       the same, by a circuit that makes no trial
+    calendar   the worker has these hours, whatever it registers with (`shifts.py`)
 
 An order is one step of the core, and so is its end. Each is also a `Stands` for the journal, since it holds after a
 restart too.
@@ -18,6 +19,7 @@ import msgspec
 from scheduler_server.assignment.effects import Effect, OrderReply, Published, Stands
 from scheduler_server.assignment.events import Ordered, ResetBreaker
 from scheduler_server.fallback.breaker import ALL
+from scheduler_server.model.calendar import Calendar
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.standing import About, OrderKind, StandingOrder
@@ -36,6 +38,7 @@ class StandingOrders:
         """`watch` asks for a tick at a monotonic second."""
         self._watch = watch
         self.orders: dict[About, StandingOrder] = {}  # oldest first
+        self.counts = dict.fromkeys(OrderKind, 0)
         self.next_at = inf
 
     def cordoned(self, worker_id: str) -> StandingOrder | None:
@@ -48,9 +51,11 @@ class StandingOrders:
 
     def put(self, now: Now, about: About, order: StandingOrder | None) -> None:
         """Let an order stand, the newest of all; or none under that name."""
-        self.orders.pop(about, None)
+        if self.orders.pop(about, None) is not None:
+            self.counts[about.kind] -= 1
         if order is not None:
             self.orders[about] = order
+            self.counts[about.kind] += 1
         self.next_at = min(
             (now.monotonic + each.until - now.wall for each in self.orders.values() if each.until is not None),
             default=inf,
@@ -72,14 +77,18 @@ _CLOCKS_DIFFER_S = 0.001
 def ordered(core: "Scheduler", now: Now, event: Ordered, out: list[Effect]) -> None:
     """Carry one order out, or lift it; the last effect is an OrderReply."""
     about, order = event
+    if about.kind is OrderKind.EJECTION:
+        core.ejecting.stand(now, about.name, order, out)
+        out += Stands(about, order), OrderReply(0)
+        return
     before = core.standing.orders.get(about)
     if order == before:
         out.append(OrderReply(0))
         return
     core.standing.put(now, about, order)
-    tasks = _carry_out(core, now, about, order, before, out)
+    _carry_out(core, now, about, order, before, out)
     out.append(Stands(about, order))
-    out.append(OrderReply(tasks))
+    out.append(OrderReply(0))
 
 
 def reset_breaker(core: "Scheduler", now: Now, event: ResetBreaker, out: list[Effect]) -> None:
@@ -111,16 +120,19 @@ def _carry_out(
     order: StandingOrder | None,
     before: StandingOrder | None,
     out: list[Effect],
-) -> int:
-    """Let the part concerned know; for a pause, how many tasks it concerns."""
-    tasks = 0
+) -> None:
+    """Let the part concerned know."""
     if about.kind is OrderKind.CORDON:
         record = core.fleet.records.get(about.name)
         if record is not None:
             record.cordoned = order is not None
             core.vitals.age(record, now, out)
+    elif about.kind is OrderKind.CALENDAR:
+        record = core.fleet.records.get(about.name)
+        if record is not None:
+            core.shifts.fit(now, record, out, by_order=True)
     elif about.kind is OrderKind.PAUSE:
-        tasks = core.steered.pause(now, about, on=order is not None)
+        core.steered.pause(now, about, on=order is not None)
     elif about.kind is OrderKind.FALLBACK:
         core.breaker.force(about.name, on=order is not None)
     elif order is not None:
@@ -130,15 +142,17 @@ def _carry_out(
     kind = _STARTED[about.kind] if order is not None else _ENDED[about.kind]
     if kind is not None:
         why = order.reason if order is not None else "its time is over" if _over(now, before) else ""
-        worker_id = about.name if about.kind is OrderKind.CORDON else ""
-        told = scope_text(about) if about.kind is not OrderKind.CORDON else ""
+        of_worker = about.kind in (OrderKind.CORDON, OrderKind.CALENDAR)
+        worker_id = about.name if of_worker else ""
+        told = scope_text(about) if not of_worker else ""
+        if about.kind is OrderKind.CALENDAR:
+            told = "its own hours again" if order is None else "hours set by an operator"
         detail = ": ".join(filter(None, (told, why)))
         states = ("off", "forced") if about.kind is OrderKind.FALLBACK else ("", "")
         if order is None:
             states = states[::-1]
         subject = "" if worker_id else about.name
         out.append(Published(core.event(now, kind, worker_id, detail, *states, subject)))
-    return tasks
 
 
 def _over(now: Now, before: StandingOrder | None) -> bool:
@@ -159,12 +173,14 @@ def scope_text(about: About) -> str:
 
 _STARTED: dict[OrderKind, FleetEventKind | None] = {
     OrderKind.CORDON: FleetEventKind.WORKER_CORDONED,
+    OrderKind.CALENDAR: FleetEventKind.WORKER_CHANGED,
     OrderKind.PAUSE: FleetEventKind.QUEUE_PAUSED,
     OrderKind.FALLBACK: FleetEventKind.FALLBACK_FORCED,
     OrderKind.TRIP: None,  # the breaker tells of itself
 }
 _ENDED: dict[OrderKind, FleetEventKind | None] = {
     OrderKind.CORDON: FleetEventKind.WORKER_UNCORDONED,
+    OrderKind.CALENDAR: FleetEventKind.WORKER_CHANGED,
     OrderKind.PAUSE: FleetEventKind.QUEUE_RESUMED,
     OrderKind.FALLBACK: FleetEventKind.FALLBACK_FORCED,
     OrderKind.TRIP: None,
@@ -181,12 +197,22 @@ def order_to_bytes(about: About, order: StandingOrder) -> bytes:
     return _ENCODE.encode((about, order))
 
 
-def restore_order(core: "Scheduler", now: Now, kept: bytes) -> None:
-    """Let an order stand again, before any worker or waiting task is there. ValueError where it makes no sense."""
+def restore_order(
+    core: "Scheduler", now: Now, kept: bytes, renewed: Callable[[Calendar, float], Calendar] | None = None
+) -> None:
+    """Let an order stand again, before any worker or waiting task is there. ValueError where it makes no sense.
+
+    `renewed` answers a calendar with the rules of its time zone as they are now, at this wall second.
+    """
     try:
         about, order = _DECODE.decode(kept)
     except msgspec.MsgspecError as error:
         raise ValueError(f"not a standing order: {error}") from error
+    if renewed is not None and order.calendar is not None:
+        order = order._replace(calendar=renewed(order.calendar, now.wall))
+    if about.kind is OrderKind.EJECTION:
+        core.ejecting.stand(now, about.name, order, [])
+        return
     core.standing.put(now, about, order)  # one whose time is over ends at the first tick, as any other
     _carry_out(core, now, about, order, None, [])
     core.breaker.take_transitions()

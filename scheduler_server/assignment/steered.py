@@ -2,9 +2,7 @@
 
 from scheduler_server.assignment.effects import Effect, PriorityReply, Published, Queued
 from scheduler_server.assignment.events import Reprioritize
-from scheduler_server.assignment.pauses import within
 from scheduler_server.assignment.queueing import Queue
-from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind, MakeEvent
 from scheduler_server.model.standing import About
@@ -17,39 +15,17 @@ class Steered:
         self._queue = queue
         self._make_event = make_event
 
-    def pause(self, now: Now, scope: About, *, on: bool) -> int:
-        """Hold back what waits of a scope, and what comes; or let it go on. How many tasks of it wait.
+    def pause(self, now: Now, scope: About, *, on: bool) -> None:
+        """Hold back what waits of a scope, and what comes; or let it go on.
 
-        Takes as long as all of these coming anew, as another order does.
+        That holds at once for whatever is placed from now on. The tasks that it is about are looked at in slices.
         """
         queue = self._queue
         if on:
             queue.pauses.add(scope)
         else:
             queue.pauses.discard(scope)
-        concerned = [waiter for waiter in queue.waiting.by_task.values() if within(scope, waiter.event.task)]
-        for waiter in concerned:
-            if on and not waiter.paused:
-                waiter.paused = True
-                waiter.answer = None  # what it was told does not count against those who told it
-                queue.waiting.withdraw(waiter)
-                waiter.told = queue.outlook.prospects(now, waiter)
-        if not on:
-            self._resume(now, [each for each in concerned if not queue.pauses.covers(each.event.task)])
-        return len(concerned)
-
-    def _resume(self, now: Now, waiters: list[Waiter]) -> None:
-        queue = self._queue
-        for waiter in waiters:
-            waiter.paused = False
-            not_before = waiter.event.task.not_before
-            if not_before is None or not_before <= now.wall:
-                waiter.told = queue.release(now, waiter)
-            else:
-                waiter.told = queue.outlook.prospects(now, waiter)
-                queue.set_timer(now, waiter)
-        for waiter in {waiter.group: waiter for waiter in waiters if waiter.placeable}.values():
-            queue.try_soon(waiter)  # one of each group: they can use the same slots
+        queue.renewing.begin(now)
 
     def reprioritize(self, now: Now, event: Reprioritize, out: list[Effect]) -> None:
         """Give a waiting task another priority, and the place that goes with it."""
@@ -58,6 +34,8 @@ class Steered:
         if waiter is None or waiter.event.task.attempt != event.attempt:
             out.append(PriorityReply(None))
             return
+        if waiter.edition != queue.waiting.edition and queue.renewing.renew(now, waiter):
+            queue.try_soon(waiter)
         position = queue.prospects(now, waiter).position
         task = waiter.event.task
         if task.priority != event.priority:

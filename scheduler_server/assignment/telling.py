@@ -30,6 +30,8 @@ def sentence(decision: Decision) -> str:
     terms = decision.terms
     sum_of_terms = _sum_of(terms) % tuple([value for _, value, _ in terms])
     of = "the only candidate" if decision.cause is Cause.ONLY_CANDIDATE else f"best of {decision.candidates}"
+    if decision.cause is Cause.REBALANCED:
+        tier += f", {_CAUSES[decision.cause]}"
     return f"{decision.worker_id}: {of} by {decision.scorer} {decision.score:.3f} = {sum_of_terms}{tier}; {basis}"
 
 
@@ -93,6 +95,8 @@ def _how(decision: Decision) -> str:
     if decision.source is Source.OVERRIDE:
         return f"override, {_CAUSES[decision.cause]}{tier}"
     of = "the only candidate" if decision.cause is Cause.ONLY_CANDIDATE else f"best of {decision.candidates} candidates"
+    if decision.cause is Cause.REBALANCED:
+        tier += f"; {_CAUSES[decision.cause]}"
     return f"predicted, {of} by {scorer}{tier}"
 
 
@@ -189,7 +193,7 @@ _BLOCKED = {
 }
 
 _LETS = {
-    BlockingReason.NO_ELIGIBLE_WORKER_NOW: "once such a worker connects, beats again, or is let in again",
+    BlockingReason.NO_ELIGIBLE_WORKER_NOW: "once such a worker connects, beats again, comes on shift or is let in",
     BlockingReason.NO_WORKER_COULD_EVER: "once a worker registers that has all it requires",
     BlockingReason.PAUSED: "once the pause ends",
     BlockingReason.OVER_TENANT_SHARE: "once a task of its tenant ends",
@@ -286,6 +290,7 @@ _CAUSES = {
     Cause.PREDICTION_UNTRUSTED: "because predictions for this task type are too poor",
     Cause.FORCED_FALLBACK: "because an operator forced the fallback",
     Cause.OVERRIDE_PIN: "because an operator's override names it",
+    Cause.REBALANCED: "moved because it starts sooner here than where it was staged",
 }
 
 _WORDS = {

@@ -14,6 +14,7 @@ from scheduler_server.registry.columns import elements
 
 if TYPE_CHECKING:
     from scheduler_server.assignment.lanes import Lane
+    from scheduler_server.assignment.lineup import LineUp
 
 _REMEMBERED = 10_000
 """Tenants remembered while they have nothing waiting. One that is forgotten starts where the others are."""
@@ -27,7 +28,10 @@ class Tenant:
     the column of all that tenants have had.
     """
 
-    __slots__ = ("credit", "epoch", "groups", "lanes", "line", "name", "running", "slot", "used", "waiting", "weight")
+    __slots__ = (
+        "credit", "epoch", "groups", "lanes", "line", "lined_up", "name", "running", "slot", "used", "waiting",
+        "weight",
+    )  # fmt: skip
 
     def __init__(self, name: str, weight: float, slot: int) -> None:
         self.name = name
@@ -41,6 +45,7 @@ class Tenant:
         self.waiting = 0  # tasks
         self.groups = 0  # sets of needs that count for it
         self.lanes: dict[Lane, None] = {}  # where the order goes by tenant
+        self.lined_up: LineUp | None = None  # where `line` and `lanes` are true
 
 
 class Tenants:

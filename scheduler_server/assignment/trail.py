@@ -12,7 +12,8 @@ class Trail(NamedTuple):
     `losses` are attempts that ended without an outcome (what was only handed back is none), `workers_lost` those whose
     worker was lost while it ran them. `elapsed_s` is the longest that one ran. `avoid` are workers that declined it:
     until `avoid_until` (wall seconds) it goes to others. `asked` is the attempt that the caller asked for, whose place
-    the later ones take; 0: nobody made another of it.
+    the later ones take; 0: nobody made another of it. `moves` are attempts that were staged and handed back to be
+    rebalanced, the last `moved_at` (wall seconds); `moving`: that was the attempt before this one.
     """
 
     losses: int = 0
@@ -21,6 +22,9 @@ class Trail(NamedTuple):
     avoid: tuple[str, ...] = ()
     avoid_until: float = 0.0
     asked: int = 0
+    moves: int = 0
+    moved_at: float = 0.0
+    moving: bool = False
 
     def covers(self, attempt: int, now: int) -> bool:
         """Has the server itself made the attempt `now` of this one? That is true whether it is still known or not."""

@@ -1,5 +1,6 @@
 """A worker's health: what its silence, its stream and its load make of it, and the events that tell so."""
 
+from collections.abc import Callable
 from math import inf
 
 from scheduler_server.assignment.effects import Effect, Published
@@ -29,6 +30,7 @@ class Vitals:
         self._fleet = fleet
         self._make_event = make_event
         self._limits(settings, max_offers, health_score_floor)
+        self.turn: Callable[[Now, WorkerRecord, list[Effect]], None] = _nothing  # brings a shift up to now
         self.silent: dict[str, WorkerRecord] = {}
         self.fell_silent: list[WorkerRecord] = []  # since somebody looked
 
@@ -51,7 +53,13 @@ class Vitals:
         """Its age is 0 again."""
         ageing = self._ageing
         self._fleet.band_changes_at(record, now.monotonic + ageing.first_ends)
-        if record.freshness != 1.0 or record.health_score != 1.0 or record.health is Health.UNHEALTHY or record.barred:
+        if (
+            record.freshness != 1.0
+            or record.health_score != 1.0
+            or record.health is Health.UNHEALTHY
+            or record.barred
+            or record.shift_at <= now.wall
+        ):
             self.age(record, now, out)
         else:
             health = health_of(record, ageing.first)
@@ -80,12 +88,18 @@ class Vitals:
                 )
             )
 
+    def lead(self, record: WorkerRecord) -> None:
+        """Work out anew whether it stands in the upper tier; its key is to be refreshed."""
+        record.leads = record.health is Health.HEALTHY and record.speed >= self._settings.slow_below
+
     def bar(self, record: WorkerRecord) -> None:
         """Work out anew what keeps it out whatever its slots."""
         record.barred = barred_by(record, self.floor, self._max_offers)
 
     def age(self, record: WorkerRecord, now: Now, out: list[Effect]) -> None:
         """Make a worker's health say what its silence, stream and load say."""
+        if record.shift_at <= now.wall or record.shift_over:
+            self.turn(now, record, out)
         band = self._ageing.band(now.monotonic - record.last_seen)
         # The age is a difference and its end a sum: near 0, rounding could put that end before now.
         self._fleet.band_changes_at(record, max(now.monotonic, record.last_seen + band.ends))
@@ -93,6 +107,7 @@ class Vitals:
         record.health_score = band.health_score
         before = record.health
         record.health = health = health_of(record, band)
+        self.lead(record)
         self.bar(record)
         self._fleet.refresh(record)
         if health is not before:
@@ -132,3 +147,7 @@ class Vitals:
         """Age every worker whose band has changed."""
         for record in self._fleet.aged(now.monotonic):
             self.age(record, now, out)
+
+
+def _nothing(_now: Now, _record: WorkerRecord, _out: list[Effect]) -> None:
+    """Nobody has any hours."""

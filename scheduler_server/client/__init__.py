@@ -22,6 +22,7 @@ and the standard library, nothing of the server: this folder lives in other peop
 from scheduler_server.client.aio import AsyncSchedulerClient
 from scheduler_server.client.channel import DEADLINES_S, MAX_MESSAGE_BYTES, SERVICE_CONFIG, service_config
 from scheduler_server.client.enums import (
+    ENDED,
     BlockingReason,
     DecisionCause,
     DecisionSource,
@@ -66,6 +67,7 @@ from scheduler_server.credentials import CredentialError, TokenFile, tls
 
 __all__ = [
     "DEADLINES_S",
+    "ENDED",
     "MAX_MESSAGE_BYTES",
     "SERVICE_CONFIG",
     "AccessDenied",

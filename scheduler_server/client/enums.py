@@ -68,6 +68,10 @@ class TaskState(_OpenEnum):
     SET_ASIDE = 10
 
 
+ENDED = (TaskState.FINISHED, TaskState.CANCELLED, TaskState.LOST, TaskState.EXPIRED, TaskState.SET_ASIDE)
+"""What an attempt goes on from only if somebody does something: for `watch_tasks(states=ENDED)`."""
+
+
 class BlockingReason(_OpenEnum):
     """Why a task waits."""
 
@@ -107,6 +111,7 @@ class DecisionCause(_OpenEnum):
     PREDICTION_UNTRUSTED = 11
     FORCED_FALLBACK = 12
     OVERRIDE_PIN = 13
+    REBALANCED = 14
 
 
 class RejectionReason(_OpenEnum):

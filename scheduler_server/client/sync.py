@@ -15,7 +15,7 @@ from scheduler_server.client import asking, assigning, reporting, watching
 from scheduler_server.client.assigning import AnyTask
 from scheduler_server.client.call import Call, deadline_s
 from scheduler_server.client.channel import Metadata, Token, channel_options, metadata_source, open_channel
-from scheduler_server.client.enums import Delivery, OutcomeResult, OutcomeStatus
+from scheduler_server.client.enums import Delivery, OutcomeResult, OutcomeStatus, TaskState
 from scheduler_server.client.errors import NoFreeSlot, RateLimited, SchedulerError
 from scheduler_server.client.patience import Patience
 from scheduler_server.client.placement import Placement
@@ -145,13 +145,19 @@ class SchedulerClient:
         )
 
     def watch_tasks(
-        self, *, tasks: Iterable[TaskName] = (), tenant: str | None = None, resume_token: str = ""
+        self,
+        *,
+        tasks: Iterable[TaskName] = (),
+        tenant: str | None = None,
+        states: Iterable[TaskState] = (),
+        resume_token: str = "",
     ) -> TaskWatch:
         """What happens to tasks, from now on or after `resume_token`; see `watching`. Use it by `with`.
 
-        Only of these tasks, at most 1,000, and only of this tenant; without either, of all.
+        Only of these tasks, at most 1,000, of this tenant, and to these states; without any of them, all. Who only
+        waits for ends asks for `ENDED`, which costs a fraction of the messages.
         """
-        asked = watching.request(tasks, tenant, resume_token)
+        asked = watching.request(tasks, tenant, resume_token, states)
         return TaskWatch(
             lambda request, metadata: self.schedule.WatchTasks(request, metadata=metadata), asked, self.metadata
         )

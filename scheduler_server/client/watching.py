@@ -20,6 +20,7 @@ import grpc
 from scheduler_api.v1 import schedule_service_pb2 as api
 from scheduler_api.v1 import task_pb2
 from scheduler_server.client.channel import Metadata
+from scheduler_server.client.enums import TaskState
 from scheduler_server.client.errors import ServerUnavailable
 from scheduler_server.client.spans import read_timestamp
 from scheduler_server.client.status import TaskStatus
@@ -40,9 +41,13 @@ class TaskChange:
     resume_token: str
 
 
-def request(tasks: Iterable[TaskName], tenant: str | None, resume_token: str) -> api.WatchTasksRequest:
+def request(
+    tasks: Iterable[TaskName], tenant: str | None, resume_token: str, states: Iterable[TaskState] = ()
+) -> api.WatchTasksRequest:
     """What to ask for."""
-    made = api.WatchTasksRequest(resume_token=resume_token)
+    made = api.WatchTasksRequest(
+        resume_token=resume_token, states=[task_pb2.TaskState.ValueType(state) for state in states]
+    )
     if tenant is not None:
         made.tenant = tenant
     for name in tasks:

@@ -26,7 +26,7 @@ def limit_faults(limits: Setting, value: object) -> Iterable[str]:
         case str():
             if limits.choices and value not in limits.choices:
                 known = list(limits.choices)
-                yield f"must be one of {', '.join(known)}{suggestion(value, known)}"
+                yield f"must be one of {_choices(limits)}{suggestion(value, known)}"
         case _:
             return
 
@@ -35,7 +35,7 @@ def describe_limits(limits: Setting) -> str:
     """The limits in words, for `--help` and the documentation: `at least 1, at most 60`; "" without any."""
     words = []
     if limits.choices:
-        words.append(f"one of {', '.join(limits.choices)}")
+        words.append(f"one of {_choices(limits)}")
     if limits.above is not None:
         words.append(f"above {toml_value(limits.above)}")
     if limits.minimum is not None:
@@ -43,6 +43,10 @@ def describe_limits(limits: Setting) -> str:
     if limits.maximum is not None:
         words.append(f"at most {toml_value(limits.maximum)}")
     return ", ".join(words)
+
+
+def _choices(limits: Setting) -> str:
+    return ", ".join(each or '""' for each in limits.choices)
 
 
 def _number_faults(limits: Setting, value: float) -> Iterable[str]:

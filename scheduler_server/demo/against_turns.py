@@ -21,9 +21,9 @@ async def play_against_turns(stage: Stage, turns: RoundRobin) -> None:
     queue = QueueClient(stage.client, ByAssign(stage.client), scheduled, stage.chunks)
     ask = WaitingView(stage.client, scheduled).ask
     await stage.phase(Scene(title="scheduler", tape=scheduled, rates=queue.rates, ask=ask), queue)
-    accuracy = await stage.view.accuracy()
+    accuracy, shadow = await stage.view.accuracy(), await stage.view.shadow()
     await stage.view.explained(run for run in scheduled.runs.values() if run.item.kind.requires)
     taking = TakingTurns(turns, in_turn, stage.chunks)
     await stage.phase(Scene(title="round robin", tape=in_turn, rates=taking.rates, ask=None), taking)
-    stage.screen.say("\n" + summary(scheduled, in_turn, accuracy) + "\n")
+    stage.screen.say("\n" + summary(scheduled, in_turn, accuracy, shadow) + "\n")
     stage.screen.say(f"{2 * len(items)} tasks ran once each, every result was right; seed {stage.options.seed}")

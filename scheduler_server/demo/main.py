@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from scheduler_server.client import AsyncSchedulerClient
-from scheduler_server.demo import arrivals
+from scheduler_server.demo import arrivals, shadowed
 from scheduler_server.demo.against_turns import play_against_turns
 from scheduler_server.demo.child import Child, DemoFailed
 from scheduler_server.demo.fleet import FLEET, SLOTS, Fleet
@@ -108,7 +108,7 @@ async def _demo(options: Options) -> None:
                 costs = {kind: unit_cost_s(BY_TYPE[kind], chunk) for kind, chunk in chunks.items()}
                 in_turn = "" if program else await turns.start()
                 await fleet.start(folder, group)
-                told: Sequence[str] = ()
+                told: Sequence[str] = shadowed.SETTINGS
                 socket = folder
                 if program:
                     redis, socket = await start_redis(program, folder)

@@ -7,6 +7,8 @@ from scheduler_api.v1.admin_service_pb2 import (
     Accuracy,
     GetAccuracyRequest,
     GetDecisionRequest,
+    GetShadowReportRequest,
+    GetShadowReportResponse,
     GetStatusRequest,
     GetStatusResponse,
     ListWorkersRequest,
@@ -48,6 +50,13 @@ class ServerView:
         """How good its answers were, as it counts them itself; None where it does not."""
         try:
             return (await self._client.call(self._client.admin.GetAccuracy, GetAccuracyRequest())).overall
+        except SchedulerError:
+            return None
+
+    async def shadow(self) -> GetShadowReportResponse | None:
+        """How other policies would have done; None where it does not say."""
+        try:
+            return await self._client.call(self._client.admin.GetShadowReport, GetShadowReportRequest())
         except SchedulerError:
             return None
 

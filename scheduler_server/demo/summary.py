@@ -4,13 +4,14 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from scheduler_api.v1.admin_service_pb2 import Accuracy
+from scheduler_api.v1.admin_service_pb2 import Accuracy, GetShadowReportResponse
 from scheduler_api.v1.decision_pb2 import Candidate, Decision
 from scheduler_server.client import DecisionCause, DecisionSource, RejectionReason
 from scheduler_server.demo.account import Account
 from scheduler_server.demo.figures import Figures, Hits, busy_shares, figures, hits
 from scheduler_server.demo.fleet import FLEET
 from scheduler_server.demo.scene import seconds, words
+from scheduler_server.demo.shadowed import shadowed
 from scheduler_server.demo.tape import Run, Tape
 from scheduler_server.demo.waits import Start, halves, starts, waits
 
@@ -22,14 +23,17 @@ REFUSED = {
 }
 
 
-def summary(scheduled: Tape, in_turn: Tape, accuracy: Accuracy | None) -> str:
-    """Everything, by paragraphs. `accuracy`: how the server counts its own answers; None where it does not."""
+def summary(
+    scheduled: Tape, in_turn: Tape, accuracy: Accuracy | None, shadow: GetShadowReportResponse | None = None
+) -> str:
+    """Everything, by paragraphs. `accuracy` and `shadow`: how the server judges itself; None where it does not."""
     runs = list(scheduled.runs.values())
     parts = [
         _decisions(runs),
         _waited(runs, accuracy),
         _predictions(runs),
         _compared(scheduled, in_turn),
+        *([beside] if shadow is not None and (beside := shadowed(shadow)) else []),
         _busy(scheduled, in_turn),
     ]
     explained = choose_explained(runs)

@@ -34,6 +34,7 @@ class Cause(IntEnum):
     PREDICTION_UNTRUSTED = 11
     FORCED_FALLBACK = 12
     OVERRIDE_PIN = 13
+    REBALANCED = 14
 
 
 class Rejection(IntEnum):

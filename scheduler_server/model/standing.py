@@ -1,7 +1,12 @@
-"""Standing orders: what an operator has said holds until he says otherwise, or until it ends by itself."""
+"""Standing orders: what an operator has said holds until he says otherwise, or until it ends by itself.
+
+Ejections are the server's own, and kept like these.
+"""
 
 from enum import StrEnum
 from typing import NamedTuple
+
+from scheduler_server.model.calendar import Calendar
 
 
 class OrderKind(StrEnum):
@@ -15,6 +20,10 @@ class OrderKind(StrEnum):
     """Tasks of a type, or all, are placed without predictor and scorer."""
     TRIP = "trip"
     """A circuit breaker is open, and makes no trial."""
+    CALENDAR = "calendar"
+    """A worker's hours are these, whatever it registers with."""
+    EJECTION = "ejection"
+    """A worker is given no new tasks because it failed out of line: the server's own order; see `ejecting.py`."""
 
 
 class About(NamedTuple):
@@ -30,9 +39,14 @@ class About(NamedTuple):
 
 
 class StandingOrder(NamedTuple):
-    """One order. Instants are wall seconds, so that they mean the same after a restart; `until` None is for good."""
+    """One order. Instants are wall seconds, so that they mean the same after a restart; `until` None is for good.
+
+    `calendar` goes with CALENDAR alone, `times` with EJECTION: which it is, in a row.
+    """
 
     since: float
     until: float | None = None
     author: str = ""
     reason: str = ""
+    calendar: Calendar | None = None
+    times: int | None = None

@@ -3,6 +3,7 @@
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from scheduler_server.model.calendar import Calendar
 from scheduler_server.model.outcome import Outcome
 from scheduler_server.model.task import Pairs
 
@@ -41,7 +42,8 @@ class Registration(NamedTuple):
     """Who a worker is and what it can do. Sequences are sorted and without doubles.
 
     `slots` and `prefetch` are None where the worker leaves them to the server's default; `explicit` is False for a
-    worker that only sends heartbeats.
+    worker that only sends heartbeats. `calendar` is None for one that works always. `accept_within_s`: somebody decides
+    about each task that is offered, and has so long for it; None: it is taken, or declined, at once.
     """
 
     node: str = ""
@@ -55,6 +57,8 @@ class Registration(NamedTuple):
     software: str = ""
     explicit: bool = True
     prefetch: int | None = None
+    calendar: Calendar | None = None
+    accept_within_s: float | None = None
 
 
 class ReportKind(IntEnum):

@@ -112,6 +112,7 @@ class AdaptivePredictor:
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
         self.evicted = 0
+        self.wall = 0.0  # see Dated
         self._begin()
 
     def _begin(self) -> None:
@@ -312,10 +313,15 @@ class AdaptivePredictor:
                         trust *= gate
                     coarse += trust * (own - coarse)
             change = each.learn(newest, log_ms, duration_ms)
+            if self.wall > each.learned_at:  # noqa: PLR1730 -- likewise
+                each.learned_at = self.wall
             if count == 1:
                 self._known.seen_again(key)
-            elif change is not None and drifted is None and depth >= TYPE:
-                drifted = each, change
+            elif change is not None:
+                each.drifts += 1
+                each.drifted_at = self.wall
+                if drifted is None and depth >= TYPE:
+                    drifted = each, change
         if drifted is not None:
             each, (point, forgotten) = drifted
             self._drifts.report(each.named(), exp(point), exp(point_of(each.low, each.high, each.centre)), forgotten)
@@ -394,7 +400,8 @@ class AdaptivePredictor:
         for each in self._known.snapshot():
             known = self._known.get(each.key)
             if known is not None:
-                yield Learned(known.key[0], self._said(known))
+                dates = known.learned_at, known.drifts, known.drifted_at
+                yield Learned(known.key[0], self._said(known), *dates)
 
     def _said(self, known: Known) -> Prediction:
         kind = known.kind

@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any, NoReturn, TypeGuard
 
 from scheduler_server.predictor.cold import ColdStart, HintKey
+from scheduler_server.predictor.dated import instant_of
 from scheduler_server.predictor.densest import LEAST_LOG, MOST, MOST_LOG, bin_of
 from scheduler_server.predictor.facet import MOST_DIGITS, Facet
 from scheduler_server.predictor.kind import DENSEST, FAST, MOST_SPREADS, NO_GATES, SLOW, Kind, Plan, Values
@@ -47,8 +48,8 @@ def _count(value: object, least: int = 0) -> bool:
 
 
 def known_record(known: Known) -> dict[str, Any]:
-    """What is known under one key."""
-    return {
+    """What is known under one key; what there is not to tell is left out."""
+    record: dict[str, Any] = {
         "key": known.key,
         "recent": known.recent.tolist(),
         "outcomes": known.outcomes,
@@ -56,6 +57,11 @@ def known_record(known: Known) -> dict[str, Any]:
         "mean_ms": known.mean_ms,
         "earned": known.version - known.weighed,
     }
+    if known.learned_at:
+        record["at"] = known.learned_at
+    if known.drifts:
+        record["drifts"], record["drifted_at"] = known.drifts, known.drifted_at
+    return record
 
 
 def kind_record(kind: Kind) -> dict[str, Any]:
@@ -138,9 +144,12 @@ def known_from(record: dict[str, Any], kind: Kind, key: Key, depth: int) -> Know
         and _within(logs, LEAST_LOG - 1.0, MOST_LOG + 1.0)
         and logs[-1] >= 0.0
         and _number(record.get("mean_ms"), 0.0, LONGEST_MS)
+        and _count(record.get("drifts", 0))
     ):
         _refuse(record)
     known = Known(key, depth, kind, 0.0)
+    known.learned_at, known.drifted_at = instant_of(record), instant_of(record, "drifted_at")
+    known.drifts = record.get("drifts", 0)
     centre, fast, slow, spread = map(float, logs)
     known.bring_back(array("h", recent), record["outcomes"], (centre, fast, slow, spread))
     known.mean_ms = float(record["mean_ms"])

@@ -10,10 +10,24 @@ _KEY = "type="
 
 
 class ByType:
-    """One prediction per type. What else is kept of each type stands in `_beside`, under the same names."""
+    """One prediction per type. What else is kept of each type stands in `_beside`, under the same names.
 
+    `_dates` has the wall second at which a type last learned, where that is known.
+    """
+
+    wall = 0.0  # see Dated
     _known: dict[str, Prediction]
     _beside: MutableMapping[str, Any]
+    _dates: dict[str, float]
+
+    def _learned_now(self, task_type: str) -> None:
+        if self.wall > self._dates.get(task_type, 0.0):
+            self._dates[task_type] = self.wall
+
+    def _date(self, record: dict[str, Any], task_type: str) -> dict[str, Any]:
+        """A type's record, with its date."""
+        at = self._dates.get(task_type, 0.0)
+        return {**record, "at": at} if at else record
 
     def forget(self, task_type: str) -> int:
         """See Forgets."""
@@ -25,6 +39,7 @@ class ByType:
 
     def _drop(self, task_type: str) -> bool:
         self._beside.pop(task_type, None)
+        self._dates.pop(task_type, None)
         return self._known.pop(task_type, None) is not None
 
     def learned(self) -> Iterator[Learned]:
@@ -32,7 +47,7 @@ class ByType:
         for task_type in list(self._known):
             known = self._known.get(task_type)
             if known is not None:  # it may go while somebody looks
-                yield Learned(task_type, known)
+                yield Learned(task_type, known, self._dates.get(task_type, 0.0))
 
     @property
     def keys(self) -> int:

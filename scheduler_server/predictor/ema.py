@@ -8,6 +8,7 @@ from scheduler_server.model.making import make
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor.by_type import ByType
+from scheduler_server.predictor.dated import instant_of
 from scheduler_server.predictor.defaults import configured_default
 from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.reconfigurable import AT_ONCE
@@ -36,6 +37,7 @@ class EmaPredictor(ByType):
         self._known: dict[str, Prediction] = {}  # in order of learning, oldest first
         self._variance: dict[str, float] = {}
         self._beside = self._variance
+        self._dates = {}
         self.evicted = 0
 
     def reconfigure(self, settings: PredictorSettings) -> None:
@@ -55,10 +57,12 @@ class EmaPredictor(ByType):
         if known is None:
             for _ in range(min(AT_ONCE, len(self._known) - self._settings.max_types + 1)):
                 oldest = next(iter(self._known))
-                del self._known[oldest], self._variance[oldest]
+                self._drop(oldest)
                 self.evicted += 1
             self._put(task_type, f"type={task_type}", duration_ms, 0.0, 1)
+            self._learned_now(task_type)
             return
+        self._learned_now(task_type)
         alpha = self._alpha
         mean = known.mean_ms
         delta = duration_ms - mean
@@ -82,12 +86,13 @@ class EmaPredictor(ByType):
         for task_type in list(self._known):
             known = self._known.get(task_type)
             if known is not None:  # it may go while a snapshot is being written
-                yield {
+                record = {
                     "type": task_type,
                     "mean_ms": known.mean_ms,
                     "variance": self._variance[task_type],
                     "samples": known.sample_count,
                 }
+                yield self._date(record, task_type)
 
     def restore(self, record: dict[str, Any]) -> None:
         """Take one type back."""
@@ -105,4 +110,7 @@ class EmaPredictor(ByType):
             and samples > 0
         ):
             raise ValueError(f"not an ema record: {record!r}")
+        at = instant_of(record)
         self._put(task_type, f"type={task_type}", float(mean), float(variance), samples)
+        if at:
+            self._dates[task_type] = at

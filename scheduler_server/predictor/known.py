@@ -66,12 +66,13 @@ class Known(Densest):
 
     `centre` is the moving average of the durations in the densest window, `fast` and `slow` those of all, `spread` the
     mean deviation from the centre: all in ln ms. `outcomes` counts since the last drift, `version` all of them. What a
-    key has earned against eviction is `version` less `weighed`.
+    key has earned against eviction is `version` less `weighed`. `learned_at` and `drifted_at` are wall seconds, 0 where
+    nobody said them; `drifts` counts.
     """
 
     __slots__ = (
-        "centre", "dead", "depth", "fast", "key", "kind", "label", "mean_ms", "outcomes", "slow",
-        "spread", "version", "weighed",
+        "centre", "dead", "depth", "drifted_at", "drifts", "fast", "key", "kind", "label", "learned_at", "mean_ms",
+        "outcomes", "slow", "spread", "version", "weighed",
     )  # fmt: skip
 
     def __init__(self, key: Key, depth: int, kind: "Kind", spread: float) -> None:
@@ -86,6 +87,8 @@ class Known(Densest):
         self.spread = spread
         self.mean_ms = 0.0
         self.weighed = 0
+        self.learned_at = self.drifted_at = 0.0
+        self.drifts = 0
         self.dead = False
 
     def named(self) -> str:

@@ -7,10 +7,17 @@ from scheduler_server.model.prediction import Prediction
 
 
 class Learned(NamedTuple):
-    """What is known under one key. `task_type` None: the key is wider than a type."""
+    """What is known under one key. `task_type` None: the key is wider than a type.
+
+    `learned_at` is the wall second of the last outcome that taught it, `drifts` how often drift made it forget, and
+    `drifted_at` the wall second of the last time; 0: not known, or never.
+    """
 
     task_type: str | None
     prediction: Prediction
+    learned_at: float = 0.0
+    drifts: int = 0
+    drifted_at: float = 0.0
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ from typing import Any
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor import Predictor
+from scheduler_server.predictor.dated import Dated
 from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.forgetting import Forgets, ForgetsKeys
 from scheduler_server.predictor.learned import Learned, Tells
@@ -24,6 +25,16 @@ class PublishedPredictor:
         self.name = name
         self._behind = behind
         self._table: dict[str, Prediction] = {}
+
+    @property
+    def wall(self) -> float:
+        """See Dated."""
+        return self._behind.wall if isinstance(self._behind, Dated) else 0.0
+
+    @wall.setter
+    def wall(self, wall: float) -> None:
+        if isinstance(self._behind, Dated):
+            self._behind.wall = wall
 
     def publish(self, entries: Iterable[tuple[str, Prediction]]) -> None:
         """Replace the entries of these task types."""

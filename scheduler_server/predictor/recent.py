@@ -7,6 +7,7 @@ from typing import Any
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.task import Task
 from scheduler_server.predictor.by_type import ByType
+from scheduler_server.predictor.dated import instant_of
 from scheduler_server.predictor.defaults import configured_default
 from scheduler_server.predictor.drift import Drift
 from scheduler_server.predictor.reconfigurable import AT_ONCE
@@ -33,6 +34,7 @@ class RecentPredictor(ByType):
         self._recent: dict[str, list[float]] = {}  # in order of learning, oldest first
         self._known: dict[str, Prediction] = {}
         self._beside = self._recent
+        self._dates = {}
         self.evicted = 0
 
     def reconfigure(self, settings: PredictorSettings) -> None:
@@ -51,7 +53,7 @@ class RecentPredictor(ByType):
         if recent is None:
             for _ in range(min(AT_ONCE, len(self._recent) - self._settings.max_types + 1)):
                 oldest = next(iter(self._recent))
-                del self._recent[oldest], self._known[oldest]
+                self._drop(oldest)
                 self.evicted += 1
             recent = []
         recent.append(duration_ms)
@@ -59,6 +61,7 @@ class RecentPredictor(ByType):
             del recent[0]
         known = self._known.get(task_type)
         self._put(task_type, recent, 1 if known is None else known.sample_count + 1)
+        self._learned_now(task_type)
 
     def _put(self, task_type: str, recent: list[float], count: int) -> None:
         self._recent[task_type] = recent
@@ -80,7 +83,8 @@ class RecentPredictor(ByType):
         for task_type in list(self._recent):
             known = self._known.get(task_type)
             if known is not None:  # it may go while a snapshot is being written
-                yield {"type": task_type, "recent_ms": list(self._recent[task_type]), "samples": known.sample_count}
+                recent = list(self._recent[task_type])
+                yield self._date({"type": task_type, "recent_ms": recent, "samples": known.sample_count}, task_type)
 
     def restore(self, record: dict[str, Any]) -> None:
         """Take one type back."""
@@ -94,4 +98,7 @@ class RecentPredictor(ByType):
             and samples >= len(recent)
         ):
             raise ValueError(f"not a record of {self.name}: {record!r}")
+        at = instant_of(record)
         self._put(task_type, [float(each) for each in recent], samples)
+        if at:
+            self._dates[task_type] = at

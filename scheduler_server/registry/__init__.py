@@ -17,5 +17,9 @@ May import: model, numpy. No clock, no randomness, no I/O: time and the scorer's
     capacity.py      how many slots are taken: tracked (exact) and sampled (estimated)
     health.py        thresholds, ageing, hysteresis
     speed.py         how fast a worker is, in at most 16 groups
+    ejection.py      does a worker fail out of line? The test
+    allowance.py     how many of its slots may a worker use now?
+    timetable.py     who works when: from a calendar to instants
+    agenda.py        when many of them come and go, in columns
     availability.py  when a busy worker will be free
 """

@@ -45,10 +45,10 @@ def granted(record: WorkerRecord, now: float, prior_s: float) -> bool:
         return False
     record.grants_since_sample += 1
     record.recent_grants.append(now)
-    busy = min(record.occupied, record.slots)
+    busy = min(record.occupied, record.full_slots)
     if not record.release_at:
         record.release_at = now + sampled_duration_s(record, prior_s) / busy
-    elif record.occupied <= record.slots:  # one more task at work: what is left of the gap passes faster
+    elif record.occupied <= record.full_slots:  # one more task at work: what is left of the gap passes faster
         record.release_at = now + max(0.0, record.release_at - now) * (busy - 1) / busy
     else:
         return False
@@ -63,7 +63,7 @@ def release_due(record: WorkerRecord, now: float, prior_s: float) -> int:
         if record.occupied > 0:
             record.occupied -= 1
             freed += 1
-        busy = min(record.occupied, record.slots)
+        busy = min(record.occupied, record.full_slots)
         record.release_at = at + sampled_duration_s(record, prior_s) / busy if busy else 0.0
     return freed
 
@@ -74,7 +74,7 @@ def sampled(record: WorkerRecord, sample: Sample, now: float, hand_over_s: float
     elapsed = now - record.sampled_at
     if record.sampled_at and elapsed > 0:
         # Only what runs: a queue in the worker makes tasks late, not long.
-        running = (min(depth, record.slots) + min(before, record.slots)) / 2
+        running = (min(depth, record.full_slots) + min(before, record.full_slots)) / 2
         record.depth_area = record.depth_area * _FORGET + running * elapsed
         gone = record.grants_since_sample - (depth - before)
         record.depth_departures = record.depth_departures * _FORGET + max(gone, 0)
@@ -87,7 +87,7 @@ def sampled(record: WorkerRecord, sample: Sample, now: float, hand_over_s: float
     # They excuse a sample below our own count; they are no reason to count them twice.
     record.occupied = max(depth, min(record.occupied, depth + len(record.recent_grants)))
     record.occupied_at_sample = depth
-    busy = min(record.occupied, record.slots)
+    busy = min(record.occupied, record.full_slots)
     # Half a gap to the first release, whole ones after it: the expected number by any instant, rounded.
     record.release_at = now + _HALF_GAP * duration_s / busy if busy else 0.0
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from scheduler_server.model.decision import Rejection
 from scheduler_server.model.worker import Health, Registration, WorkerView
+from scheduler_server.registry.agenda import Agenda
 from scheduler_server.registry.columns import elements
 from scheduler_server.registry.eligibility import ClassKey, Eligibility, EligibilityClass
 from scheduler_server.registry.pool import Bests, Pool, Profile
@@ -25,10 +26,10 @@ _EMPTY_POOLS = 64
 """Pools beyond two per worker after which the empty ones are dropped: a rebuild costs a look at every worker, so it
 must be rare."""
 
-# A key is an integer in a float64, exact up to 2**53: from the left, the tier (healthy above degraded, and both above
-# those that only have room to stage a task), the score in
-# steps of 2**-18 (finer than the 1e-6 that the wire keeps of a load), the free share (ties), and how long ago the
-# worker was last used (ties again: the least recently used wins, so that an idle fleet is used evenly).
+# A key is an integer in a float64, exact up to 2**53: from the left, the tier (who leads, being healthy and not far
+# slower than the fleet, above the degraded and the slow; both above those that only have room to stage a task), the
+# score in steps of 2**-18 (finer than the 1e-6 that the wire keeps of a load), the free share (ties), and how long ago
+# the worker was last used (ties again: the least recently used wins, so that an idle fleet is used evenly).
 _SCORE_STEPS = 1 << 18
 _SCORE_LIMIT = 8.0 - 1 / _SCORE_STEPS
 _HEALTHY = 8 << 18
@@ -66,6 +67,8 @@ class Fleet:
         self.opened: list[Pool] = []  # where a worker became a candidate since those who wait were last looked at
         self.shape = 0  # moves when a pool comes, all are made anew, or a label key is carried that nobody carried
         self.moves = 0  # moves when a worker comes, goes, or has other slots
+        self.staging: dict[str, WorkerRecord] = {}  # those that are told tasks beyond their slots, by id
+        self.agenda = Agenda()  # who comes and goes when
         self._rows: list[WorkerRecord | None] = []
         self._free_rows: list[int] = []
         self.bests = Bests()  # of the pools, by their index
@@ -94,6 +97,7 @@ class Fleet:
         record.row = row
         record.last_used = self.lru_top - _LRU_MAX
         self.records[record.worker_id] = record
+        self.stages(record)
         self.by_health[record.health] += 1
         self.slots += record.slots
         self._carry(record.registration)
@@ -118,10 +122,12 @@ class Fleet:
     def remove(self, record: WorkerRecord) -> None:
         """Forget a worker; its row is used again."""
         del self.records[record.worker_id]
+        self.staging.pop(record.worker_id, None)
         self._carried.subtract(name for name, _ in record.registration.labels)
         record.pool.remove(record)
         self.moves += 1
         self._rows[record.row] = None
+        self.agenda.forget(record.row)
         self.band_ends_view[record.row] = inf
         self._free_rows.append(record.row)
         record.row = -1
@@ -130,6 +136,13 @@ class Fleet:
         self.background -= record.counted_background
         record.counted_background = 0
         self._forget_empty_pools()
+
+    def stages(self, record: WorkerRecord) -> None:
+        """Note whether a worker is told tasks beyond its slots, after that may have changed."""
+        if record.full_prefetch:
+            self.staging[record.worker_id] = record
+        else:
+            self.staging.pop(record.worker_id, None)
 
     def resize(self, record: WorkerRecord, slots: int) -> None:
         """Give a worker other slots; it is to be refreshed afterwards."""
@@ -270,7 +283,7 @@ class Fleet:
             self.scorer_failures += 1
             pool.set_key(record.pos, -inf)
             return
-        if record.health is _HEALTH_HEALTHY:
+        if record.leads:
             steps += _HEALTHY
         if staging:
             steps -= _STAGING
@@ -401,5 +414,4 @@ def key_from(
 
 
 _CANDIDATE, _NO_FREE_SLOT, _EXCLUDED = Rejection.CANDIDATE, Rejection.NO_FREE_SLOT, Rejection.EXCLUDED
-_HEALTH_HEALTHY = Health.HEALTHY
 _UNMARKED: frozenset[str] = frozenset()

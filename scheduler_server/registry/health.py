@@ -93,6 +93,10 @@ def barred_by(record: WorkerRecord, health_score_floor: float, max_offers: int) 
         return Rejection.CORDONED
     if record.draining:
         return Rejection.DRAINING
+    if record.ejected:
+        return Rejection.EJECTED
+    if record.off_shift:  # the last of those that last: who is off shift, and nothing else, comes with the next one
+        return Rejection.OFF_SHIFT
     if record.health_score < health_score_floor:
         return Rejection.HEALTH_SCORE
     if record.offers >= max_offers:

@@ -66,7 +66,8 @@ class Pool:
 
     __slots__ = (
         "_begin", "_best_block", "_bests", "_blocks", "_capacity", "_keys", "_tops", "_winners", "best", "counts",
-        "index", "keys", "level", "members", "open", "open_flags", "profile", "running", "slots", "tops", "work",
+        "index", "keys", "level", "members", "open", "open_flags", "profile", "rows", "running", "slots", "tops",
+        "work",
     )  # fmt: skip
 
     def __init__(self, profile: Profile, index: int, bests: Bests) -> None:
@@ -86,21 +87,24 @@ class Pool:
         self._winners: list[int] = []  # by block, the position of its maximum
         self.keys: Floats = np.zeros(0)
         self.open_flags: np.ndarray[Any, np.dtype[np.uint8]] = np.zeros(0, dtype=np.uint8)
+        self.rows: np.ndarray[Any, np.dtype[np.intp]] = np.zeros(0, dtype=np.intp)  # of the fleet, by position
         self._capacity = 0
         self._grow(_FIRST_CAPACITY)
 
     def _grow(self, capacity: int) -> None:
         keys = np.full(capacity, -inf)
         flags = np.zeros(capacity, dtype=np.uint8)
+        rows = np.zeros(capacity, dtype=np.intp)
         if self._capacity:
             keys[: self._capacity] = self.keys
             flags[: self._capacity] = self.open_flags
+            rows[: self._capacity] = self.rows
         tops = np.full((capacity + BLOCK - 1) // BLOCK, -inf)
         self._blocks = [keys[at : at + BLOCK] for at in range(0, capacity, BLOCK)]
         self._winners = [(block << _SHIFT) + int(view.argmax()) for block, view in enumerate(self._blocks)]
         for block, winner in enumerate(self._winners):
             tops[block] = keys[winner]
-        self.keys, self.tops, self.open_flags = keys, tops, flags
+        self.keys, self.tops, self.open_flags, self.rows = keys, tops, flags, rows
         self._capacity = capacity
         self._keys = elements(keys)
         self._tops = elements(tops)
@@ -116,6 +120,7 @@ class Pool:
         for lease in record.leases.values():
             self.began(lease.ends_at - lease.granted_at)
         record.pool, record.pos = self, pos
+        self.rows[pos] = record.row
         self._count(record.status, 1)
         self.open[pos] = record.status == Rejection.CANDIDATE
 
@@ -134,6 +139,7 @@ class Pool:
             self.set_key(last, -inf)
             self.members[pos] = mover
             mover.pos = pos
+            self.rows[pos] = mover.row
             self.set_key(pos, key)
             self.open[pos] = self.open[last]
             self.open[last] = 0

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from scheduler_server.model.decision import Rejection
-from scheduler_server.model.worker import Health
 from scheduler_server.registry.columns import Floats
 from scheduler_server.registry.eligibility import EligibilityClass
 from scheduler_server.registry.fleet import KEY_PER_SCORE, Fleet, KeyFunction, key_from
@@ -112,7 +111,7 @@ def key_of(fleet: Fleet, worker: Any, key_function: KeyFunction, *, healthy: boo
     except Exception:  # noqa: BLE001 -- a scorer is a plug-in: what it cannot score is ranked nowhere
         return -inf
     if healthy is None:
-        healthy = worker.health is Health.HEALTHY
+        healthy = worker.leads
     free = worker.slots - worker.occupied
     staging = free <= 0
     slots = worker.prefetch if staging else worker.slots

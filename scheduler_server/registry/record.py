@@ -1,5 +1,6 @@
 """Everything known of one worker."""
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from scheduler_server.model.decision import Rejection
@@ -7,6 +8,7 @@ from scheduler_server.model.worker import Accounting, Epoch, Health, Intent, Reg
 
 if TYPE_CHECKING:
     from scheduler_server.registry.pool import Pool
+    from scheduler_server.registry.timetable import Timetable
 
 
 class _Hot:
@@ -17,8 +19,9 @@ class _Hot:
     """
 
     __slots__ = (
-        "accounting", "barred", "free", "freshness", "health", "last_used", "leases", "load", "load_now", "occupied",
-        "occupied_at_sample", "pool", "pos", "prefetch", "row", "session", "slots", "speed", "status", "worker_id",
+        "accounting", "barred", "free", "freshness", "health", "last_used", "leads", "leases", "load", "load_now",
+        "occupied", "occupied_at_sample", "pool", "pos", "prefetch", "row", "session", "slots", "speed", "status",
+        "worker_id",
     )  # fmt: skip
 
 
@@ -35,13 +38,15 @@ class WorkerRecord(_Hot):
     """
 
     __slots__ = (
-        "average", "background", "boots", "completed", "connected", "cordoned", "counted_background", "cpu", "deaf",
-        "degraded_by_load", "depth_area", "depth_departures", "draining", "dropped", "epoch", "failed",
-        "grants_since_sample", "health_score", "heartbeat_interval_s", "heartbeats", "intent", "last_seen",
-        "last_seen_wall", "log_speed", "lost_at", "mean_depth_prior", "memory", "offers", "older_in_a_row", "probe",
-        "probe_at", "probed_wall", "queue_depth", "recent_grants", "registered_at", "registration", "release_at",
-        "release_watched", "repairs", "sampled_at", "sequence", "specializations", "speed_group", "speed_samples",
-        "stopping", "timestamp_ms", "unknown_listed", "unsettled_since",
+        "average", "background", "boots", "change_at", "completed", "connected", "cordoned", "counted_background",
+        "cpu", "deaf", "degraded_by_load", "depth_area", "depth_departures", "draining", "dropped", "ejected",
+        "epoch", "failed", "full_prefetch", "full_slots", "grants_since_sample", "health_score",
+        "heartbeat_interval_s", "heartbeats", "intent", "last_seen", "last_seen_wall", "leaves_at", "log_speed",
+        "lost_at", "mean_depth_prior", "memory", "off_shift", "offers", "older_in_a_row", "probe", "probe_at",
+        "probed_wall", "queue_depth", "recent_grants", "registered_at", "registration", "release_at",
+        "release_watched", "repairs", "sampled_at", "sequence", "shift_at", "shift_over", "slot_limits",
+        "specializations", "speed_group", "speed_samples", "stopping", "suspicion", "timestamp_ms", "timetable",
+        "unknown_listed", "unsettled_since",
     )  # fmt: skip
 
     def __init__(self, worker_id: str, registration: Registration, slots: int) -> None:  # noqa: PLR0915 -- one per field
@@ -49,7 +54,9 @@ class WorkerRecord(_Hot):
         self.worker_id = worker_id
         self.registration = registration
         self.specializations: frozenset[str] = frozenset(registration.specializations)
-        self.slots = slots
+        self.slots = self.full_slots = slots  # that may be used now, and that it has; see allowance.py
+        self.full_prefetch = 0  # likewise
+        self.slot_limits: dict[str, int] = NO_LIMITS  # replaced, never changed
         self.registered_at = 0.0  # wall seconds
         # Its session. `boots` holds the boot ids that were superseded: their processes do not come back.
         self.session: int | None = None
@@ -102,6 +109,7 @@ class WorkerRecord(_Hot):
         self.speed = 1.0
         # Where it stands.
         self.health = Health.HEALTHY
+        self.leads = True  # is it in the upper tier: healthy, and not far slower than the fleet?
         self.degraded_by_load = False
         self.probe = ""  # the nonce that is under way
         self.probe_at = 0.0  # monotonic seconds, when the last was sent
@@ -111,7 +119,16 @@ class WorkerRecord(_Hot):
         self.freshness = 1.0
         self.health_score = 1.0
         self.cordoned = False
+        self.ejected = False
+        self.suspicion: Any = None  # what speaks against it, if anything; see ejection.py
         self.draining = False
+        # Its hours; see assignment/shifts.py. Instants are wall seconds.
+        self.timetable: Timetable | None = None  # None: it works always
+        self.off_shift = False
+        self.change_at = inf  # when its slots change next by its hours
+        self.shift_at = inf  # when it is looked at for that: then, or a moment before
+        self.leaves_at = inf  # when its shift ends; minus infinity while it is off
+        self.shift_over = False  # it went off shift by the clock: what it has not started goes back
         self.barred = Rejection.CANDIDATE  # what keeps it out whatever its slots
         self.status = Rejection.CANDIDATE
         self.free = slots
@@ -133,5 +150,7 @@ class WorkerRecord(_Hot):
         """Average duration of its successes, milliseconds; the default of 5 s while it has none."""
         return self.average or DEFAULT_AVERAGE_MS
 
+
+NO_LIMITS: dict[str, int] = {}
 
 DEFAULT_AVERAGE_MS = 5_000.0  # the specification's duration of the unknown

@@ -51,6 +51,13 @@ class HealthSettings:
     recovered_load: float = setting(
         0.85, "load below which a worker degraded by load is healthy again", minimum=0, maximum=1
     )
+    slow_below: float = setting(
+        0.2,
+        "learned speed below which a worker is a candidate only after those that are healthy and faster, however it"
+        " scores; 1 is the fleet's middle; 0: none",
+        minimum=0,
+        maximum=1,
+    )
     cpu_weight: float = setting(0.6, "weight of cpu in the load", minimum=0, maximum=1)
     memory_weight: float = setting(0.4, "weight of memory in the load", minimum=0, maximum=1)
     cleanup: bool = setting(True, "remove silent workers at all")
@@ -136,6 +143,15 @@ class WorkerSettings:
         unit="s",
         above=0,
         maximum=86_400,
+    )
+    within_shift: str = setting(
+        "start",
+        "what of a task has to lie within its worker's shift: only its start; or its predicted end too, by the P50"
+        " (end) or the P90 (end_p90) of the prediction",
+        choices=("start", "end", "end_p90"),
+    )
+    hand_over_at_shift_end: bool = setting(
+        True, "tasks that a worker has not started when its shift ends go back, and to others"
     )
     max_offers: int = setting(
         256,

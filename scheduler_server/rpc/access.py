@@ -80,6 +80,7 @@ class Access:
             )
             self.guard = Guard(self.callers, roles=self.grants is not None, monotonic=monotonic)
         self._watching: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()  # how long it rests has changed
 
     def attach(self, shell: Shell, calls: ScheduleCalls, streams: WorkerStreams) -> None:
         """Let the parts ask about names and workers, and begin to look for changes of files."""
@@ -105,6 +106,14 @@ class Access:
 
     # ------------------------------------------------------------------ while it runs
 
+    def reconfigure(self, access: AccessSettings, limits: LimitSettings) -> None:
+        """These hold from now on, as far as they can be changed while the server runs."""
+        if self.accounts is not None:
+            self.accounts.reconfigure(limits)
+        if access.reload_s != self._reload_s:
+            self._reload_s = access.reload_s
+            self._hurry.set()
+
     async def close(self) -> None:
         """Look no more."""
         if self._watching is not None:
@@ -122,7 +131,10 @@ class Access:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._reload_s)
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._reload_s):
+                    await self._hurry.wait()
             try:
                 await self.look()
             except Exception:  # noqa: BLE001 -- the last stop: who revokes a token must not find that nobody looks

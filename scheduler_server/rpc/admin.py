@@ -18,13 +18,28 @@ from scheduler_server.assignment.losses import Loss
 from scheduler_server.model.clock import Now
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.registry.record import WorkerRecord
-from scheduler_server.rpc import accuracy, alerts, checks, encode, paging, queue_view, status, worker_view
+from scheduler_server.rpc import (
+    accuracy,
+    alerts,
+    calendars,
+    checks,
+    encode,
+    paging,
+    queue_view,
+    reinstating,
+    status,
+    worker_view,
+)
 from scheduler_server.rpc.access import Access
 from scheduler_server.rpc.alerts import AlertCalls
 from scheduler_server.rpc.breaker_calls import BreakerCalls
+from scheduler_server.rpc.calendar_calls import CalendarCalls
 from scheduler_server.rpc.checks import Checker
 from scheduler_server.rpc.config_calls import ConfigCalls
 from scheduler_server.rpc.dead_letters import DeadLetterCalls
+from scheduler_server.rpc.demand_calls import DemandCalls
+from scheduler_server.rpc.demand_watch import DemandWatch
+from scheduler_server.rpc.drain_calls import DrainCalls
 from scheduler_server.rpc.errors import Refused
 from scheduler_server.rpc.explain_calls import ExplainCalls
 from scheduler_server.rpc.fleet_calls import FleetCalls
@@ -32,7 +47,10 @@ from scheduler_server.rpc.history_calls import HistoryCalls, history_calls
 from scheduler_server.rpc.paging import Turn
 from scheduler_server.rpc.prediction_calls import PredictionCalls
 from scheduler_server.rpc.queue_calls import QueueCalls
+from scheduler_server.rpc.rebalance_calls import RebalanceCalls
+from scheduler_server.rpc.reinstating import ReinstateCalls
 from scheduler_server.rpc.schedule import ScheduleCalls
+from scheduler_server.rpc.shadow_calls import ShadowCalls
 from scheduler_server.rpc.shell import Shell
 from scheduler_server.rpc.steering import Steering
 from scheduler_server.rpc.stores import Stores
@@ -48,8 +66,18 @@ PROTOCOL_VERSION = 1
 
 _SHORTEST_WINDOW_S, _LONGEST_WINDOW_S = 60.0, 3_600.0
 
-_BEYOND_METHODS = ("delivery_stream", "enqueue", "explanation_full", "wait")
-"""Features that are fields of a method, not methods."""
+_BEYOND_METHODS = (
+    "accept_within",
+    "calendar",
+    "delivery_stream",
+    "drain",
+    "ejection",
+    "enqueue",
+    "explanation_full",
+    "ramp",
+    "wait",
+)
+"""Features that are fields of a method, or that several make together."""
 
 
 class AdminCalls:
@@ -76,18 +104,26 @@ class AdminCalls:
         self._watchers = EventWatchers(shell)
         self.version = _version()  # of the software
         self.alerts = board
+        self.demand = DemandWatch(shell)
         self.access: Access | None = None  # set once the server knows who may do what
         history = history_calls(shell, stores, self._look, self.refuse_when_draining)
         self._history = next((each for each in history if isinstance(each, HistoryCalls)), None)
-        waiting, steering = WaitingCalls(shell), Steering(shell)
+        self.shadow = next((each for each in others if isinstance(each, ShadowCalls)), None)
+        waiting, steering = WaitingCalls(shell), Steering(shell, self._most_orders)
+        self._drains = DrainCalls(shell, steering, self.refuse_when_draining)
         self.others = (
             DeadLetterCalls(stores, shell.core.incarnation, self.refuse_when_draining),
             ExplainCalls(shell),
             waiting,
             FleetCalls(shell, steering, self._record, self._fill, self.refuse_when_draining),
+            self._drains,
+            ReinstateCalls(shell, steering, self._record, self._fill, self.refuse_when_draining),
+            CalendarCalls(shell, steering, self._record, self._fill, self.refuse_when_draining),
             BreakerCalls(shell, steering, self._profile, self.refuse_when_draining),
             QueueCalls(shell, steering, waiting, self.refuse_when_draining),
             PredictionCalls(shell, stores, self.refuse_when_draining),
+            RebalanceCalls(shell, self.refuse_when_draining),
+            DemandCalls(shell, self.demand.trends),
             *history,
             AlertCalls(board, shell.core.incarnation),
             *(() if config is None else (config,)),
@@ -102,6 +138,17 @@ class AdminCalls:
         if self.config is not None:
             self.config.draining = True
         self._watchers.drain()
+        self._drains.watches.drain()
+
+    @property
+    def drain_watches(self) -> int:
+        """Open WatchDrain streams."""
+        return len(self._drains.watches)
+
+    @property
+    def drain_messages(self) -> int:
+        """Messages sent on streams of WatchDrain since the start."""
+        return self._drains.watches.sent
 
     @property
     def event_watches(self) -> int:
@@ -129,8 +176,11 @@ class AdminCalls:
         serving, draining = admin_service_pb2.SERVING_STATE_SERVING, admin_service_pb2.SERVING_STATE_DRAINING
         response.serving = draining if self._calls.draining else serving
         status.policy(response.policy, core, self._profile())
+        if self.shadow is not None:
+            response.policy.shadow_policies.extend(self.shadow.names)
         status.stores(response, self._stores)
         status.breakers(response, core, now)
+        reinstating.fill_status(response, core.ejecting)
         alerts.fill_status(response, self.alerts)
         if self.access is not None:
             self.access.fill_status(response)
@@ -146,6 +196,7 @@ class AdminCalls:
         response.streams.workers = len(self._streams)
         response.streams.event_watches = len(self._watchers)
         response.streams.task_watches = len(self._calls.watchers)
+        response.streams.drain_watches = self.drain_watches
         response.waiting_tasks = len(core.queue.waiting)
         tally = await self._tally(None)
         tally.fill_counts(response.workers)
@@ -274,8 +325,13 @@ class AdminCalls:
         now = self._shell.now()
         wait_s = self._core.available_in_s(record, now)
         worker_view.fill(message, record, now, wait_s, self._streams.waiting(record.session))
+        reinstating.fill(message, record, self._core.ejecting)
+        by_operator = self._core.shifts.calendar_of(record)[1]
+        calendars.fill_shift(message, record, now.wall, by_operator=by_operator)
         if (cordon := self._core.standing.cordoned(record.worker_id)) is not None:
             message.cordon_reason = cordon.reason
+        if record.draining:
+            message.drain_ids.extend(self._core.drains.covering(record.worker_id))
 
     async def _record(self, worker_id: str, checker: Checker | None = None) -> WorkerRecord:
         checker = checker or Checker()
@@ -341,6 +397,12 @@ class AdminCalls:
         """The profile in force."""
         profile: str = self._settings.profile if self.config is None else self.config.profile
         return profile
+
+    def _most_orders(self) -> int:
+        """How many standing orders there may be."""
+        running = self._settings if self.config is None else self.config.running
+        most: int = running.limits.standing_orders
+        return most
 
     def refuse_when_draining(self) -> None:
         """Nothing is changed any more by a server that goes down."""

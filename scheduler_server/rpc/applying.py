@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from scheduler_server.alerts.board import Board
+from scheduler_server.rpc.access import Access
 from scheduler_server.rpc.log_levels import LogLevels
 from scheduler_server.rpc.lookout import Lookout
 from scheduler_server.rpc.outlets import Outlets
 from scheduler_server.rpc.stores import Stores
+from scheduler_server.shadow.observing import Shadow
 from scheduler_server.storage.journal_writer import JournalWriter
 from scheduler_server.storage.snapshot_keeper import Pace
 
@@ -22,6 +24,8 @@ class Applying:
         lookout: Lookout,
         outlets: Outlets,
         levels: LogLevels,
+        access: Access,
+        shadow: Shadow,
         settle: Callable[[Any], None],
     ) -> None:
         self._stores = stores
@@ -29,6 +33,8 @@ class Applying:
         self._lookout = lookout
         self._outlets = outlets
         self._levels = levels
+        self._access = access
+        self._shadow = shadow
         self._settle = settle
 
     def __call__(self, before: Any, settings: Any) -> None:
@@ -39,8 +45,16 @@ class Applying:
         if before.alerts != settings.alerts:
             self._board.reconfigure(settings.alerts.rules(), settings.alerts.clear_after_s)
             self._lookout.reconfigure(settings.alerts.interval_s)
+        if (before.access, before.limits) != (settings.access, settings.limits):
+            self._access.reconfigure(settings.access, settings.limits)
         if before.storage != settings.storage:
             self._storage(settings.storage)
+        if before.history != settings.history and self._stores.history is not None:
+            self._stores.history.reconfigure(settings.history)
+        if before.shadow != settings.shadow:
+            self._shadow.reconfigure(settings.shadow)
+        if before.metrics != settings.metrics:
+            self._outlets.reconfigure(settings.metrics)
         if before.traces != settings.traces and self._outlets.tracing is not None:
             self._outlets.tracing.reconfigure(settings.traces.sample_ratio)
         if before.dispatch != settings.dispatch and self._stores.tasks is not None:

@@ -12,6 +12,7 @@ from scheduler_server.assignment.core import Scheduler
 from scheduler_server.assignment.standing import scope_text
 from scheduler_server.dispatch.gateway import StreamsError
 from scheduler_server.model.standing import About, OrderKind, StandingOrder
+from scheduler_server.rpc.calendars import calendar_message
 from scheduler_server.rpc.config_calls import ConfigCalls
 from scheduler_server.rpc.log_levels import level_name
 from scheduler_server.rpc.stores import Stores
@@ -55,11 +56,28 @@ def _cordon(sight: Sight, request: Any) -> object:
     return _order(sight, About(OrderKind.CORDON, request.worker_id))
 
 
+def _calendar(sight: Sight, request: Any) -> object:
+    """An operator's hours, without the table of the zone's clock; None: the worker's own hold."""
+    order = sight.core.standing.orders.get(About(OrderKind.CALENDAR, request.worker_id))
+    if order is None or order.calendar is None:
+        return None
+    told = json_format.MessageToDict(calendar_message(order.calendar), preserving_proto_field_name=True)
+    return {"since": order.since, "author": order.author, "reason": order.reason, "calendar": told}
+
+
 def _worker(sight: Sight, request: Any) -> object:
     record = sight.core.fleet.records.get(request.worker_id)
     if record is None:
         return None
     return {"connected": record.connected, "health": record.health.name.lower(), "leases": len(record.leases)}
+
+
+def _ejection(sight: Sight, request: Any) -> object:
+    """How a worker stands that was ejected; None: it was not, or that is forgotten."""
+    entry = sight.core.ejecting.kept.get(request.worker_id)
+    if entry is None:
+        return None
+    return {"stage": entry.stage.value, "times": entry.times, "reason": entry.order.reason}
 
 
 def _fallback(sight: Sight, request: Any) -> object:
@@ -173,14 +191,30 @@ def _made(answer: Any) -> tuple[str, object]:
     return made.override_id, json_format.MessageToDict(made, preserving_proto_field_name=True)
 
 
+# ---------------------------------------------------------------------- drains
+
+
+def _drain(sight: Sight, request: Any) -> object:
+    drain = sight.core.drains.drains.get(request.drain_id)
+    if drain is None:
+        return None
+    return {"state": drain.state.name.lower(), "workers": drain.workers, "leases": drain.left}
+
+
+def _begun(answer: Any) -> tuple[str, object]:
+    said = json_format.MessageToDict(answer.drain, preserving_proto_field_name=True)
+    said.pop("workers", None)
+    return answer.drain.drain_id, said
+
+
 AUDITED: dict[str, Spec] = {
     "CordonWorker": Spec(lambda request: request.worker_id, _cordon),
     "UncordonWorker": Spec(lambda request: request.worker_id, _cordon),
     "RemoveWorker": Spec(lambda request: request.worker_id, _worker),
-    "ReinstateWorker": Spec(lambda request: request.worker_id, _worker),
-    "SetWorkerCalendar": Spec(lambda request: request.worker_id, _worker),
-    "DrainWorkers": Spec(lambda request: request.drain_id),
-    "CancelDrain": Spec(lambda request: request.drain_id),
+    "ReinstateWorker": Spec(lambda request: request.worker_id, _ejection),
+    "SetWorkerCalendar": Spec(lambda request: request.worker_id, _calendar),
+    "DrainWorkers": Spec(lambda request: request.drain_id, _drain, answered=_begun),
+    "CancelDrain": Spec(lambda request: request.drain_id, _drain),
     "RebalanceWaiting": Spec(),
     "ForceFallback": Spec(lambda request: request.task_type, _fallback),
     "TripBreaker": Spec(lambda request: request.task_type, _breaker),

@@ -37,6 +37,11 @@ class ConfigCalls:
         self.draining = False
 
     @property
+    def running(self) -> Any:
+        """The settings in force."""
+        return self._live.running
+
+    @property
     def profile(self) -> str:
         """The profile in force."""
         named: str = self._live.running.profile
@@ -168,13 +173,16 @@ class ConfigCalls:
         for at, name in enumerate(mask):
             found = live.named(name)
             if not found:
-                checker.fault(f"update_mask[{at}]", live.unknown(name))
+                why = "has commas: each name is an entry of its own" if "," in name else live.unknown(name)
+                checker.fault(f"update_mask[{at}]", why)
             covered.update(found)
         for name in sorted(values):
             if name not in live.options:
                 checker.fault(f"values[{name}]", live.unknown(name))
             elif mask and name not in covered:
                 checker.fault(f"values[{name}]", "is not covered by update_mask")
+            elif values[name] is None and not live.options[name].type.optional:
+                checker.fault(f"values[{name}]", "is null: to go back to what was loaded, name it in update_mask alone")
         if not values and not mask:
             checker.fault("values", "names no setting, and neither does update_mask")
         return sorted(covered - values.keys())
@@ -182,7 +190,9 @@ class ConfigCalls:
     def _other_faults(self, checker: Checker, values: dict[str, object]) -> None:
         """What is wrong with the settings that there are: all that is wrong is told at once."""
         try:
-            self._live.propose({name: value for name, value in values.items() if name in self._live.options})
+            named = {fault.field for fault in checker.faults}
+            others = {name: value for name, value in values.items() if f"values[{name}]" not in named}
+            self._live.propose(others)
         except ConfigError as error:
             checker.faults += config_view.faults_of(error, values).faults
 
@@ -235,6 +245,7 @@ class ConfigCalls:
             await configuring.commit(proposal, CALLER.get().identity, request.reason, back_to)
         response.revision = live.revision
         config_view.fill_policy(response.policy, self._core, proposal.running.profile, proposal.running.core())
+        response.policy.shadow_policies.extend(proposal.running.shadow.policies)
 
     async def SetPredictionDefault(
         self, request: admin_service_pb2.SetPredictionDefaultRequest, context: Any

@@ -3,8 +3,9 @@
 A decision whose candidates were recorded with their terms, by the scorer that would be in force, is scored anew from
 what is recorded: that is exact for weights, among the candidates that were kept. Any other is tried twice on the fleet
 as it is now, under the settings in force and under the others, and the two answers are compared: what differs is due to
-the settings and not to the time that has passed. Order, leases and thresholds of health are not judged by that; whose
-health would change is counted besides.
+the settings and not to the time that has passed. Overrides count in both cases: those of then among recorded
+candidates, which they had chosen, and those in force now on the present fleet. Order, leases and thresholds of health
+are not judged by that; whose health would change is counted besides.
 """
 
 import time
@@ -19,6 +20,7 @@ from scheduler_server.assignment.scanning import Scan
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.model.decision import Decision
 from scheduler_server.model.refusal import Refusal
+from scheduler_server.model.task import BlockingReason
 from scheduler_server.predictor import Predictor
 from scheduler_server.predictor.strategies import PREDICTORS
 from scheduler_server.rpc import encode
@@ -144,7 +146,7 @@ class Replay:
         core = self._core
         before = DryRun(core, event, time.perf_counter)
         after = DryRun(core, event, time.perf_counter, scorer=self._scorer, predictor=self._predictor)
-        scans = [await self._scan(event, run.scorer) if run.needs_scan else None for run in (before, after)]
+        scans = [await self._scan(event, run) if run.needs_scan else None for run in (before, after)]
         try:  # in one go: between the two the fleet does not change
             was = before.decide(self._shell.now(), 1, scans[0])
             now = after.decide(self._shell.now(), 1, scans[1])
@@ -152,20 +154,23 @@ class Replay:
             self._how["the fleet changed meanwhile"] += 1
             return None
         if isinstance(was, Refusal) or isinstance(now, Refusal):
-            self._how["nobody could take it now"] += 1
+            blocked = {each.blocking for each in (was, now) if isinstance(each, Refusal)}
+            held = BlockingReason.OVERRIDE in blocked
+            self._how["an override holds such tasks back now" if held else "nobody could take it now"] += 1
             return None
         self._how["on the present fleet"] += 1
         return _Anew(
             was.worker_id, now.worker_id, was.source is not now.source, (was.wait_ms, now.wait_ms), _because(was, now)
         )
 
-    async def _scan(self, event: Submit, scorer: Scorer) -> Scan:
-        """All workers looked at, once for tasks that need the same."""
-        task = event.task
-        key = (task.required, task.labels, event.delivery, event.excluded, task.category, scorer is self._core.scorer)
+    async def _scan(self, event: Submit, run: DryRun) -> Scan:
+        """All workers looked at, once for tasks that need the same and are under the same overrides."""
+        task, scorer = event.task, run.scorer
+        in_force = scorer is self._core.scorer
+        key = (task.required, task.labels, event.delivery, event.excluded, task.category, run.bounds, in_force)
         scan = self._scans.get(key)
         if scan is None or (scan.candidates and not scan.ranked):
-            scan = self._scans[key] = Scan(self._core.fleet, event, scorer, _RANKED)
+            scan = self._scans[key] = Scan(self._core.fleet, event, scorer, _RANKED, bounds=run.bounds)
             turn = Turn()
             for worker in list(self._core.fleet.records.values()):
                 if turn.over():
@@ -205,6 +210,8 @@ class Replay:
         left = self._asked - sum(self._how.values())
         if left > 0:
             found.append(f"{left:,} decisions asked for are not there any more, or never were")
+        if self._core.overrides.in_force and self._how["on the present fleet"]:
+            found.append("what was tried on the present fleet was tried under the overrides in force now")
         return found
 
 

@@ -18,9 +18,9 @@ from scheduler_server.model.worker import (
     Sample,
 )
 from scheduler_server.rpc import checks
+from scheduler_server.rpc.calendars import calendar_of
 from scheduler_server.rpc.checks import Checker
 from scheduler_server.rpc.decode import outcome_of
-from scheduler_server.rpc.errors import NotSupported
 
 
 def connect(message: worker_pb2.WorkerHeartbeat, session: int, wall: float) -> Connect:
@@ -30,7 +30,7 @@ def connect(message: worker_pb2.WorkerHeartbeat, session: int, wall: float) -> C
     if not message.worker_id and not has_registration:
         checker.fault("worker_id", "is required, unless a registration asks the server to make one")
     checker.text("worker_id", message.worker_id)
-    registration = _registration(message.registration, checker) if has_registration else None
+    registration = _registration(message.registration, checker, wall) if has_registration else None
     epoch = None
     if message.HasField("epoch"):
         checker.text("epoch.boot_id", message.epoch.boot_id, required=True)
@@ -72,7 +72,7 @@ def heartbeat(message: worker_pb2.WorkerHeartbeat, session: int, worker_id: str,
         checker.fault(
             "worker_id", f"is {message.worker_id[: checks.MAX_TEXT]!r}, but this stream is that of {worker_id!r}"
         )
-    registration = _registration(message.registration, checker) if message.HasField("registration") else None
+    registration = _registration(message.registration, checker, wall) if message.HasField("registration") else None
     sample = _sample(message, wall, checker)
     checker.done()
     return Heartbeat(session, sample, registration)
@@ -183,10 +183,8 @@ def _report(message: worker_pb2.LeaseReport, at: str, checker: Checker) -> Lease
     return LeaseReport(message.lease_id, ReportKind[fact.upper()], None, detail)
 
 
-def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> Registration:
+def _registration(message: worker_pb2.WorkerRegistration, checker: Checker, wall: float) -> Registration:
     at = "registration."
-    if message.HasField("calendar"):
-        raise NotSupported(f"{at}calendar", "working hours")
     for name, value in (
         ("node", message.node),
         ("worker_type", message.worker_type),
@@ -199,6 +197,13 @@ def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> R
     prefetch = None
     if message.HasField("prefetch"):
         prefetch = checker.count(f"{at}prefetch", message.prefetch, 0, checks.MAX_SLOTS)
+    calendar = None
+    if message.HasField("calendar"):
+        calendar = calendar_of(message.calendar, f"{at}calendar", checker, wall, slots or checks.MAX_SLOTS)
+    accept_within_s = None
+    if message.HasField("accept_within"):
+        span = message.accept_within
+        accept_within_s = checker.span_s(f"{at}accept_within", span.seconds, span.nanos, above_zero=True)
     return Registration(
         message.node,
         checker.names(f"{at}capabilities", message.capabilities),
@@ -210,6 +215,8 @@ def _registration(message: worker_pb2.WorkerRegistration, checker: Checker) -> R
         message.reports_outcomes,
         message.software,
         prefetch=prefetch,
+        calendar=calendar,
+        accept_within_s=accept_within_s,
     )
 
 

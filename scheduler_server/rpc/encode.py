@@ -308,11 +308,28 @@ def directive(
     elif isinstance(effect, effects.Recall):
         message.cancel.lease_id = effect.lease_id
         message.cancel.reason = effect.reason
+    elif isinstance(effect, effects.AskBack):
+        message.return_lease.lease_id = effect.lease_id
+        message.return_lease.reason = effect.reason
     elif isinstance(effect, effects.ProbeSent):
         message.probe.nonce = effect.nonce
+    elif isinstance(effect, effects.DrainSent):
+        _drain(message.drain, effect)
     elif isinstance(effect, effects.Goodbye):
-        message.goodbye.reason = effect.reason.value
-        message.goodbye.message = effect.message
-        if effect.reconnect_after_s is not None:
-            set_span(message.goodbye.reconnect_after, effect.reconnect_after_s)
+        _goodbye(message.goodbye, effect)
     return made
+
+
+def _drain(made: Any, effect: effects.DrainSent) -> None:
+    made.SetInParent()  # nothing at all says that no drain holds any more
+    made.drain_id = effect.drain_id
+    if effect.deadline is not None:
+        set_instant(made.deadline, effect.deadline)
+    made.reason = effect.reason
+
+
+def _goodbye(made: Any, effect: effects.Goodbye) -> None:
+    made.reason = effect.reason.value
+    made.message = effect.message
+    if effect.reconnect_after_s is not None:
+        set_span(made.reconnect_after, effect.reconnect_after_s)

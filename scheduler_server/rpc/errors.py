@@ -4,6 +4,7 @@ A refusal of the core, a fault of a message and a fault of ours all leave throug
 google.rpc.ErrorInfo and what else the code calls for. INTERNAL tells the log everything and the caller nothing.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -87,9 +88,16 @@ CODES: dict[Reason, int] = {
     Reason.OVERRIDE_EXISTS: code_pb2.ALREADY_EXISTS,
     Reason.OVERRIDE_UNKNOWN: code_pb2.NOT_FOUND,
     Reason.TOO_MANY_OVERRIDES: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.TOO_MANY_ORDERS: code_pb2.RESOURCE_EXHAUSTED,
     Reason.LOGGER_UNKNOWN: code_pb2.NOT_FOUND,
     Reason.PAUSE_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.DRAIN_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.DRAIN_CONFLICT: code_pb2.ALREADY_EXISTS,
+    Reason.DRAIN_OF_WORKER: code_pb2.FAILED_PRECONDITION,
+    Reason.MATCHES_WHOLE_FLEET: code_pb2.FAILED_PRECONDITION,
+    Reason.TOO_MANY_DRAINS: code_pb2.RESOURCE_EXHAUSTED,
     Reason.PREDICTION_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.SHADOW_UNKNOWN: code_pb2.NOT_FOUND,
     Reason.INTERNAL: code_pb2.INTERNAL,
 }
 
@@ -263,8 +271,10 @@ def mapped(method: Unary, name: str, calls: MethodCalls) -> Unary:
     Wrapped once, at registration: an interceptor costs per call.
     """
     clock, took = time.perf_counter, calls.ok.observe
+    arriving, running = calls.arriving, asyncio.current_task
 
     async def call(request: Any, context: Any) -> Any:
+        arriving.pop(running(), None)
         calls.started += 1
         begun = clock()
         answered = False
@@ -293,8 +303,10 @@ def mapped(method: Unary, name: str, calls: MethodCalls) -> Unary:
 
 def counted(stream: Unary, calls: MethodCalls) -> Unary:
     """A method that streams both ways, with its calls counted; it maps its errors itself."""
+    arriving = calls.arriving
 
     async def call(requests: Any, context: Any) -> None:
+        arriving.pop(asyncio.current_task(), None)
         calls.started += 1
         begun = time.perf_counter()
         status = "CANCELLED"

@@ -9,18 +9,33 @@ from collections.abc import Iterator
 AT_ONCE = "at once, for every decision from then on"
 _RANKED = "at once: every worker is ranked anew"
 _JUDGED = "at once: every worker is judged anew"
-_ORDERED = "at once: what waits is ordered anew"
+_ORDERED = "at once: what waits is ordered anew, a few at a time"
 _NEXT = "from the next one on"
 
 _LIVE: dict[str, dict[str, str]] = {
     "": {"profile": "at once, as far as what it sets is live"},
     "server": {"grace_s": "when the server goes down"},
+    "access": {"reload_s": "at once"},
+    "limits": {
+        "assign_per_s": "from the next call on; what was taken or is owed stays",
+        "assign_burst": "from the next call on",
+        "assign_in_flight": "from the next call on; what is under way stays",
+        "workers": "from the next registration on; those registered stay",
+        "streams": "from the next one on; what is open stays",
+        **dict.fromkeys(
+            ("task_types", "tenants", "labels", "capabilities"), "from the next name on; those counted stay counted"
+        ),
+        "names_kept_s": "from the next name on",
+        "overrides": "from the next one on; those in force stay",
+        "standing_orders": "from the next one on; those that stand stay",
+    },
     "storage": {
         "snapshot_interval_s": "from the next snapshot on",
         "snapshot_max_age_s": "at once",
         "journal_flush_s": "from the next batch on",
     },
     "log": {"level": "at once"},
+    "metrics": {"otlp_interval_s": "after the next push"},
     "traces": {"sample_ratio": "from the next task on"},
     "assignment": {
         "ended_kept": "as tasks end, four forgotten for each",
@@ -28,6 +43,8 @@ _LIVE: dict[str, dict[str, str]] = {
         "ack_within_s": "from the next hand-over on",
         "max_workers_lost": "from the next loss on",
         "avoid_decliner_s": "from the next decline on",
+        "drain_stop_within_s": "from the next deadline on",
+        "drains_kept_s": "within seconds",
         "lease_factor": "from the next lease on",
         "objective": "at once: order, patience and scorer, where they are not set themselves",
         "explained": AT_ONCE,
@@ -35,7 +52,7 @@ _LIVE: dict[str, dict[str, str]] = {
     },
     "health": {
         **dict.fromkeys(
-            ("healthy_within_s", "unhealthy_after_s", "remove_after_s", "degraded_load", "recovered_load",
+            ("healthy_within_s", "unhealthy_after_s", "remove_after_s", "degraded_load", "recovered_load", "slow_below",
              "cpu_weight", "memory_weight"),
             _JUDGED,
         ),
@@ -55,9 +72,21 @@ _LIVE: dict[str, dict[str, str]] = {
         "lost_track_after_s": "from the next lease or heartbeat on",
         "probe_interval_s": "from the next heartbeat on",
         "probe_within_s": "from the next heartbeat on",
+        "within_shift": AT_ONCE,
+        "hand_over_at_shift_end": "from the next end of a shift, or beat of who is off shift, on",
         "max_offers": _JUDGED,
         "reconcile_grace_s": "from the next heartbeat on",
     },
+    "ejection": {
+        "enabled": "at once: switched off, those that are out are in again",
+        **dict.fromkeys(("certainty", "tolerated"), "from the next outcome on"),
+        **dict.fromkeys(("first_s", "growth", "longest_s", "max_share"), "from the next ejection on"),
+        "trial_tasks": "from the next trial on",
+        "forget_after_s": "from the next trial on",
+    },
+    "ramp": dict.fromkeys(
+        ("over_s", "first_share", "tasks"), "from the next newcomer on, and with the next step of those there are"
+    ),
     "predictor": {
         "strategy": "at once: it begins with what it had learned before, and is taught the last outcomes",
         "ema_alpha": "from the next outcome on",
@@ -84,6 +113,15 @@ _LIVE: dict[str, dict[str, str]] = {
         "tenant_share": "from the next task on; what waits stays",
         "max_payload_bytes": "from the next task on; what waits stays",
     },
+    "rebalance": dict.fromkeys(
+        ("interval_s", "max_tasks", "move_staged", "least_gain_s", "least_gain_ratio", "rest_s", "max_moves",
+         "confirm_within_s"),
+        "from the next round on",
+    ),
+    "demand": {
+        **dict.fromkeys(("target_wait_s", "smooth_s", "classes"), "at the next look"),
+        "interval_s": "after the next look",
+    },
     "dispatch": {
         "batch": _NEXT,
         "max_deliveries": _NEXT,
@@ -91,6 +129,17 @@ _LIVE: dict[str, dict[str, str]] = {
         "published_max": _NEXT,
         "trim_every_s": "within seconds",
         "keep_s": _NEXT,
+    },
+    "history": {
+        "max_pending": "at once; what waits stays",
+        "flush_interval_s": "from the next batch on",
+        "sample_interval_s": "within a second",
+        "sampled_workers": "from the next sample on",
+    },
+    "shadow": {
+        "policies": "from the next decision on; what was compared of those that stay is kept",
+        "loop_share": "from the next slice on",
+        "kept": "at once: of too many the last ones stay",
     },
     "alerts": {
         **dict.fromkeys(("off", "threshold", "clear_threshold", "for_s", "clear_after_s"), "at the next look"),
@@ -104,14 +153,11 @@ _RESTART: dict[str, tuple[str, ...]] = {
         "max_metadata_bytes", "keepalive_s", "keepalive_timeout_s",
     ),
     "tls": ("cert_file", "key_file", "client_ca_file"),
-    "access": ("file", "reload_s"),
-    "limits": (
-        "apply", "assign_per_s", "assign_burst", "assign_in_flight", "workers", "streams", "task_types", "tenants",
-        "labels", "capabilities", "names_kept_s",
-    ),
+    "access": ("file",),
+    "limits": ("apply",),
     "storage": ("snapshot_url", "snapshot_prefix", "snapshot_timeout_s"),
     "log": ("format",),
-    "metrics": ("listen", "otlp_endpoint", "otlp_headers", "otlp_ca_file", "otlp_interval_s", "otlp_timeout_s"),
+    "metrics": ("listen", "otlp_endpoint", "otlp_headers", "otlp_ca_file", "otlp_timeout_s"),
     "traces": ("otlp_endpoint", "otlp_headers", "otlp_ca_file", "otlp_timeout_s", "max_queued"),
     "health": ("restart_grace_s",),
     "dispatch": (
@@ -119,9 +165,8 @@ _RESTART: dict[str, tuple[str, ...]] = {
         "outcomes", "timeout_s",
     ),
     "history": (
-        "enabled", "url", "keep_days", "figures_keep_days", "audit_keep_days", "most_mib", "max_pending",
-        "flush_interval_s", "timeout_s", "sample_interval_s", "sampled_workers", "learn_at_start",
-        "learn_at_start_most", "learn_at_start_s",
+        "enabled", "url", "keep_days", "figures_keep_days", "audit_keep_days", "most_mib", "timeout_s",
+        "learn_at_start", "learn_at_start_most", "learn_at_start_s",
     ),
     "alerts": ("window_s",),
 }  # fmt: skip

@@ -6,26 +6,41 @@ from scheduler_api.v1 import admin_service_pb2
 from scheduler_server.dispatch.dispatcher import Dispatcher
 from scheduler_server.rpc import status
 from scheduler_server.rpc.admin import AdminCalls
+from scheduler_server.rpc.connections import Connections
 from scheduler_server.rpc.schedule import ScheduleCalls
 from scheduler_server.rpc.shell import Shell
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.rpc.streams import WorkerStreams
 from scheduler_server.telemetry.calls import Calls
 from scheduler_server.telemetry.history_instruments import NOTHING, HistoryFigures
+from scheduler_server.telemetry.shadow_instruments import NOTHING as NO_SHADOW
 from scheduler_server.telemetry.sources import DispatchFigures, Sources, StoreFigures
 
 _WATCH_EVENTS = "scheduler_api.v1.AdminService/WatchEvents"
 _WATCH_TASKS = "scheduler_api.v1.ScheduleService/WatchTasks"
+_WATCH_DRAIN = "scheduler_api.v1.AdminService/WatchDrain"
 
 
 def sources(
-    shell: Shell, schedule: ScheduleCalls, streams: WorkerStreams, admin: AdminCalls, stores: Stores, calls: Calls
+    shell: Shell,
+    schedule: ScheduleCalls,
+    streams: WorkerStreams,
+    admin: AdminCalls,
+    stores: Stores,
+    calls: Calls,
+    connections: Connections,
 ) -> Sources:
     """The sources of all instruments; what is pushed to a collector is not among them yet."""
     event_watches, task_watches = calls.by_method[_WATCH_EVENTS], calls.by_method[_WATCH_TASKS]
+    drain_watches = calls.by_method[_WATCH_DRAIN]
 
     def open_streams() -> Mapping[str, int]:
-        return {"worker": len(streams), "event_watch": admin.event_watches, "task_watch": len(schedule.watchers)}
+        return {
+            "worker": len(streams),
+            "event_watch": admin.event_watches,
+            "task_watch": len(schedule.watchers),
+            "drain_watch": admin.drain_watches,
+        }
 
     def messages() -> Mapping[tuple[str, str], int]:
         return {
@@ -35,6 +50,8 @@ def sources(
             ("event_watch", "sent"): admin.event_messages,
             ("task_watch", "received"): task_watches.started,
             ("task_watch", "sent"): schedule.watchers.sent,
+            ("drain_watch", "received"): drain_watches.started,
+            ("drain_watch", "sent"): admin.drain_messages,
         }
 
     return Sources(
@@ -51,7 +68,10 @@ def sources(
         alerts=admin.alerts.counts,
         denied=lambda: admin.access.denied() if admin.access is not None else {},
         limits_hit=lambda: admin.access.limits_hit() if admin.access is not None else {},
+        connections=lambda: connections.open,
         history=lambda: history_figures(stores),
+        demand=lambda: admin.demand.demand,
+        shadow=lambda: NO_SHADOW if admin.shadow is None else admin.shadow.figures(),
     )
 
 

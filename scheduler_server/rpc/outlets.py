@@ -128,6 +128,12 @@ class Outlets:
         self._push = push
         _LOG.info("metrics go to %s every %g s", settings.otlp_endpoint, settings.otlp_interval_s)
 
+    def reconfigure(self, settings: MetricsSettings) -> None:
+        """Push as often as these say; where to is the same in them."""
+        self._metrics_settings = settings
+        if self._push is not None:
+            self._push.reconfigure(settings)
+
     async def close(self) -> None:
         """Send what there is, unless nobody takes it, and end."""
         if self._scraped is not None:

@@ -9,7 +9,6 @@ from scheduler_server.access.caller import CALLER
 from scheduler_server.assignment.events import Look
 from scheduler_server.assignment.override_checks import Judged, judge
 from scheduler_server.assignment.override_rules import Rule
-from scheduler_server.assignment.overrides import MOST_OVERRIDES
 from scheduler_server.model.override import Action, Override
 from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.rpc import checks, encode, paging
@@ -90,9 +89,10 @@ class OverrideCalls:
         return None
 
     def _judged(self, asked: Override) -> Judged:
-        if len(self._overrides.in_force) >= MOST_OVERRIDES:
-            message = f"there are {MOST_OVERRIDES:,} overrides in force, which is the most: delete some"
-            raise Refused(Refusal(Reason.TOO_MANY_OVERRIDES, message, (("limit", str(MOST_OVERRIDES)),)))
+        in_force, most = len(self._overrides.in_force), self._overriding.most
+        if in_force >= most:
+            message = f"{in_force:,} overrides are in force; limits.overrides is {most:,}: delete some, or raise it"
+            raise Refused(Refusal(Reason.TOO_MANY_OVERRIDES, message, (("limit", "limits.overrides"),)))
         return judge(self._core, asked)
 
     @staticmethod

@@ -121,6 +121,12 @@ class Overriding:
         return self._configuring.changing
 
     @property
+    def most(self) -> int:
+        """How many may be in force at once."""
+        most: int = self._configuring.live.running.limits.overrides
+        return most
+
+    @property
     def kept(self) -> bool:
         """Do they survive a restart?"""
         return self._store is not None

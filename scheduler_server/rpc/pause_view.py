@@ -10,6 +10,17 @@ from scheduler_server.rpc import encode
 from scheduler_server.rpc.paging import Turn
 
 
+async def waiting_in(core: Scheduler, scope: About) -> int:
+    """Tasks of a scope that wait, counted in slices."""
+    count = 0
+    turn = Turn()
+    for waiter in list(core.queue.waiting.by_task.values()):
+        if turn.over():
+            await turn.pause()
+        count += not waiter.gone and within(scope, waiter.event.task)
+    return count
+
+
 async def waiting_under(core: Scheduler, scopes: Iterable[About]) -> dict[About, int]:
     """Tasks that wait under each of these pauses, counted in slices."""
     counts = dict.fromkeys(scopes, 0)
@@ -17,7 +28,7 @@ async def waiting_under(core: Scheduler, scopes: Iterable[About]) -> dict[About,
     for waiter in list(core.queue.waiting.by_task.values()) if counts else ():
         if turn.over():
             await turn.pause()
-        if waiter.paused and not waiter.gone:
+        if not waiter.gone:
             for scope in counts:
                 counts[scope] += within(scope, waiter.event.task)
     return counts

@@ -86,6 +86,8 @@ class PredictionCalls:
             value = prediction.point_ms
         elif name == "confidence":
             value = prediction.confidence
+        elif name == "updated_at":
+            value = learned.learned_at or None
         elif name == "within_25_percent" and task_type is not None:
             value = self._core.accuracy.of_type(task_type).within_25_percent
         if value is None:
@@ -105,6 +107,15 @@ class PredictionCalls:
             if figures.sample_count:
                 accuracy.figures(message.accuracy, figures)
             message.untrusted = task_type in core.accuracy.untrusted
+        learned_at, as_of = learned.learned_at, learned.prediction.as_of
+        if as_of is not None:  # it was published by somebody else, by the monotonic clock
+            now = self._shell.now()
+            learned_at = now.wall - max(0.0, now.monotonic - as_of)
+        if learned_at:
+            encode.set_instant(message.updated_at, learned_at)
+        message.drift_count = learned.drifts
+        if learned.drifted_at:
+            encode.set_instant(message.last_drift_at, learned.drifted_at)
         encode.set_span(message.default_duration, default_ms / 1_000.0)
 
     async def ForgetPredictions(
@@ -128,8 +139,10 @@ class PredictionCalls:
         reply: ForgetReply = self._shell.handle(Forget(request.task_type, request.key, reason))
         if not reply.keys and target != "all":
             raise await self._unknown(target or "", getattr(request, target or ""))
-        await self._write_down()
-        return admin_service_pb2.ForgetPredictionsResponse(forgotten_keys=reply.keys or 0)
+        warning = await self._write_down()
+        return admin_service_pb2.ForgetPredictionsResponse(
+            forgotten_keys=reply.keys or 0, warnings=[warning] if warning else []
+        )
 
     async def _unknown(self, target: str, wanted: str) -> Refused:
         predictor = self._core.predictor
@@ -143,15 +156,17 @@ class PredictionCalls:
             about.append(("similar", ", ".join(alike)))
         return Refused(Refusal(Reason.PREDICTION_UNKNOWN, message, tuple(about)))
 
-    async def _write_down(self) -> None:
-        """What is forgotten stays so after a restart: the snapshot before still has it."""
+    async def _write_down(self) -> str:
+        """What is forgotten stays so after a restart: the snapshot before still has it. Why not, where it does not."""
         keeper = self._stores.snapshots
         if keeper is None:
-            return
+            return ""
         try:
             await keeper.write()
         except SnapshotError as error:
             _LOG.warning("predictions were forgotten, and a restart would bring them back: %s", error)
+            return f"a restart before the next snapshot that succeeds would bring them back: {error}"
+        return ""
 
 
 def _sort(checker: Checker, order_by: str) -> tuple[str, bool]:

@@ -75,7 +75,8 @@ class QueueCalls:
         self._refuse_when_draining()
         async with self._steering.changing:
             order = self._steering.order(reason, expires_s)
-            concerned = await self._steering.stand(about, order)
+            await self._steering.stand(about, order)
+        concerned = await pause_view.waiting_in(self._core, about)
         response = admin_service_pb2.PauseQueueResponse()
         pause_view.fill(response.pause, about, order, concerned)
         return response
@@ -92,7 +93,8 @@ class QueueCalls:
         async with self._steering.changing:
             if about not in self._core.standing.orders:
                 raise self._not_paused(about)
-            released = await self._steering.stand(about, None)
+            released = await pause_view.waiting_in(self._core, about)
+            await self._steering.stand(about, None)
         return admin_service_pb2.ResumeQueueResponse(released_tasks=released)
 
     def _not_paused(self, about: About) -> Refused:

@@ -20,8 +20,9 @@ from scheduler_server.rpc.errors import UNREADABLE, NotSupported, Refused, abort
 from scheduler_server.rpc.shell import Shell
 from scheduler_server.rpc.task_watch import TaskWatchers
 
-_YIELD_S = 0.001
-"""A long batch lets the loop do something else this often."""
+_YIELD_S = 0.000_25
+"""A long batch lets the loop do something else this often: a call of somebody else takes several turns of the loop, and
+may wait for a step of the batch at each. With steps of a millisecond a batch takes no less processor time."""
 
 _DURABLE_WITHIN_S = 10.0
 """How long a caller of enqueue waits for a disk that says nothing; then its task is taken back and it is told so."""

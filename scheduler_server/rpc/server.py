@@ -1,5 +1,6 @@
 """The grpc.aio server with its options, and everything that answers on it."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,12 @@ from scheduler_api.v1 import admin_service_pb2, schedule_service_pb2
 from scheduler_server.model.setting import setting
 from scheduler_server.rpc.access_guard import Guard
 from scheduler_server.rpc.audit import Audit
+from scheduler_server.rpc.channelz import CHANNELZ, add_channelz
 from scheduler_server.rpc.errors import NotSupported, abort, counted, mapped, readable
 from scheduler_server.rpc.health import Health
 from scheduler_server.rpc.quick import items
 from scheduler_server.rpc.reflection import add_reflection
+from scheduler_server.telemetry.arriving import Arriving
 from scheduler_server.telemetry.calls import Calls
 
 SCHEDULE = "scheduler_api.v1.ScheduleService"
@@ -109,9 +112,27 @@ def add_services(
     for service in DESCRIPTORS:
         answering = parts[service.full_name]
         handlers = {method.name: _handler(method, answering, calls, guard, audit) for method in service.methods}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+        server.add_generic_rpc_handlers((_Service(service.full_name, handlers, calls.arriving),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    add_reflection(server, [SCHEDULE, ADMIN, HEALTH], guard)
+    add_channelz(server, guard)
+    add_reflection(server, [SCHEDULE, ADMIN, HEALTH, CHANNELZ], guard)
+
+
+class _Service(grpc.GenericRpcHandler):
+    """Finds a service's methods, and notes who comes: gRPC itself may end a call before its method begins."""
+
+    def __init__(self, name: str, handlers: Mapping[str, Any], arriving: Arriving) -> None:
+        self._handlers = {f"/{name}/{method}": handler for method, handler in handlers.items()}
+        self._come = arriving.come
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The method's handler; None: it is another service's."""
+        found = self._handlers.get(handler_call_details.method)
+        if found is not None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 -- grpc.aio looks for the handler in the task that answers the call
+            self._come(task)
+        return found
 
 
 def _handler(

@@ -35,6 +35,12 @@ WAITING = "task"
 ORDER = "order"
 """The journal's kind of entry for an operator's standing order."""
 
+DRAIN = "drain"
+"""The journal's kind of entry for a drain."""
+
+DRAINED = "drained"
+"""The journal's kind of entry for what a drain has counted of one worker."""
+
 EVENTS_KEPT = 10_000
 """Fleet events kept for watchers that come back; overflow: the oldest goes, and a token from before it is refused."""
 
@@ -126,12 +132,14 @@ class Shell:
         self.told_late: list[Callable[[TaskRecord], None]] = []  # who hears what was told of a lease that had ended
         self.listeners: list[Callable[[FleetEvent], None]] = []  # who hears every event
         self.keeper: Keeper | None = None
+        self.drain_listeners: list[Callable[[str, str], None]] = []  # who hears that a drain is further, with whom
         self.durable = Durable(journal)
         self._tickets: dict[int, asyncio.Future[effects.Reply]] = {}
         self._last_ticket = 0
         self._enqueued = ""  # the task that `enqueue` is about, as the journal names it
         self._queued = 0  # and the journal's sequence of it
         self.ordered = 0  # the journal's sequence of the latest standing order, or of its end; 0: it had no room
+        self.drained = 0  # the same of the latest drain
         self._ended = 0  # the journal's sequence of the handed over lease that ended last in this event
         self._held_acks: dict[int, int] = {}  # by session, answers that wait for the disk
         self._promised = False  # the next lease takes the place of a waiting task's entry
@@ -148,6 +156,10 @@ class Shell:
             effects.Acked: self._acknowledge,
             effects.ToldLate: self._tell_late,
             effects.Stands: self._stand,
+            effects.DrainStands: self._drain,
+            effects.DrainMoved: self._drain_moved,
+            effects.DrainLeft: self._drain_left,
+            effects.DrainForgotten: self._drain_forgotten,
         }
         self._now = now
         # What time brings about belongs to no call, whichever has set the timer: no log record may carry its trace.
@@ -255,6 +267,23 @@ class Shell:
             self.ordered = self.journal.delete(ORDER, name)
         else:
             self.ordered = self.journal.put(ORDER, name, effect)
+
+    def _drain(self, effect: effects.DrainStands) -> None:
+        self.drained = self.journal.put(DRAIN, effect.kept.order.drain_id, effect.kept)
+
+    def _drain_forgotten(self, effect: effects.DrainForgotten) -> None:
+        self.journal.delete(DRAIN, effect.drain_id)
+
+    def _drain_moved(self, effect: effects.DrainMoved) -> None:
+        if effect.kept is not None:  # what is counted of a lease goes with its end
+            self.journal.put(DRAINED, drained_id(effect.drain_id, effect.worker_id), effect.kept, always=True)
+        for hear in self.drain_listeners:
+            hear(effect.drain_id, effect.worker_id)
+
+    def _drain_left(self, effect: effects.DrainLeft) -> None:
+        self.journal.delete(DRAINED, drained_id(effect.drain_id, effect.worker_id))
+        for hear in self.drain_listeners:
+            hear(effect.drain_id, effect.worker_id)
 
     def _move(self, effect: effects.Moved) -> None:
         for changes in self.changes:
@@ -424,6 +453,11 @@ def waiting_id(task: Task) -> str:
     return _named(task.tenant, task.task_id)
 
 
+def drained_id(drain_id: str, worker_id: str) -> str:
+    """Names a worker of a drain in the journal."""
+    return json.dumps((drain_id, worker_id))
+
+
 def _named(tenant: str, task_id: str) -> str:
     return f"{len(tenant)}:{tenant}{task_id}"
 
@@ -436,6 +470,7 @@ _REPLIES = frozenset(
         effects.RemoveReply,
         effects.OrderReply,
         effects.PriorityReply,
+        effects.Rebalanced,
         effects.ForgetReply,
     }
 )

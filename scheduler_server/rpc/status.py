@@ -70,7 +70,7 @@ def policy(message: admin_service_pb2.Policy, core: Scheduler, profile: str) -> 
     message.scorer = core.scorer.name
     message.weights.update(weights(core.scorer.name, core.settings.scorer))
     message.fallback = round_robin.NAME
-    message.order = core.queue.waiting.order.name
+    message.order = core.queue.renewing.order.name
     message.objective = core.queue.objective
     message.overrides = len(core.overrides.in_force)
     if core.scorer.name == "weighted":
@@ -257,6 +257,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.total = self.connected = self.cordoned = self.draining = self.tracked = self.leases = 0
+        self.off_shift = self.ejected = 0
         self.by_health = dict.fromkeys(Health, 0)
         self.active = self.slots = self.used = self.free = 0
         self._shares = self._squares = self._greatest = self._loads = 0.0
@@ -268,6 +269,8 @@ class Tally:
         self.connected += record.connected
         self.cordoned += record.cordoned
         self.draining += record.draining
+        self.off_shift += record.off_shift
+        self.ejected += record.ejected
         self.tracked += record.accounting is Accounting.TRACKED
         self.leases += len(record.leases)
         if record.barred is not Rejection.CANDIDATE:
@@ -291,6 +294,8 @@ class Tally:
         message.connected = self.connected
         message.cordoned = self.cordoned
         message.draining = self.draining
+        message.off_shift = self.off_shift
+        message.ejected = self.ejected
         message.tracked = self.tracked
         message.sampled = self.total - self.tracked
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from scheduler_api.v1 import schedule_service_pb2 as api
+from scheduler_api.v1 import task_pb2
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
 from scheduler_server.assignment.waiting import Waiter
@@ -29,6 +30,7 @@ class _Change(NamedTuple):
     tenant: str
     task_id: str
     attempt: int
+    state: int
     body: bytes  # a TaskStatus
     at: float
 
@@ -99,7 +101,7 @@ class TaskWatchers:
         key = status.task
         number = self._ring.newest + 1
         body = status.SerializeToString()
-        self._ring.add(_Change(number, key.tenant, key.task_id, key.attempt, body, self._now().wall))
+        self._ring.add(_Change(number, key.tenant, key.task_id, key.attempt, status.state, body, self._now().wall))
 
     # ------------------------------------------------------------------ changes out
 
@@ -135,6 +137,10 @@ class _Wanted:
         for at, key in enumerate(request.tasks[:MAX_TASKS]):
             checker.text(f"tasks[{at}].task_id", key.task_id, required=True)
             checker.text(f"tasks[{at}].tenant", key.tenant)
+        known = range(1, max(task_pb2.TaskState.values()) + 1)
+        self._states = frozenset(
+            checker.choice(f"states[{at}]", state, known, "TaskState") for at, state in enumerate(request.states)
+        )
         checker.done()
         self._tenant = request.tenant if request.HasField("tenant") else None
         self._tasks = {(key.tenant, key.task_id, key.attempt) for key in request.tasks}
@@ -142,6 +148,8 @@ class _Wanted:
     def matches(self, change: _Change) -> bool:
         """Is this one of them? Attempt 0 stands for any."""
         if self._tenant is not None and change.tenant != self._tenant:
+            return False
+        if self._states and change.state not in self._states:
             return False
         name = (change.tenant, change.task_id)
         return not self._tasks or (*name, change.attempt) in self._tasks or (*name, 0) in self._tasks

@@ -53,7 +53,7 @@ class WaitingCalls:
         size = paging.size(checker, request.page_size)
         checker.done()
         core = self._core
-        order = core.queue.waiting.order.name
+        order = core.queue.renewing.order.name
         bound_to = paging.scope(f"{core.incarnation}\0{order}", request)  # in another order no place is the same
         after = paging.read_token(bound_to, request.page_token)
         now = self.look()
@@ -66,7 +66,7 @@ class WaitingCalls:
                 await turn.pause()
             if not waiter.gone and wanted.matches(waiter, now) and self._fits(waiter, wanted, blocked):
                 total += 1
-                page.offer(_place(waiter), waiter)
+                page.offer(self._place(waiter), waiter)
         response = admin_service_pb2.ListWaitingResponse(total_size=total, order=order)
 
         def add(waiter: Waiter) -> int:
@@ -171,20 +171,17 @@ class WaitingCalls:
     async def _ahead(self, waiter: Waiter, most: int) -> list[Waiter]:
         """The first tasks that run before this one and could take the same slots."""
         waiting = self._core.queue.waiting
-        group = waiter.group
-        if not most or group is None or not waiter.placeable:
+        if not most or not waiter.placeable:
             return []
         page: Page[Waiter] = Page(most, None, backwards=False)
         turn = Turn()
         for each in list(waiting.by_task.values()):
             if turn.over():
                 await turn.pause()
-            other = each.group
-            if each.gone or not each.placeable or other is None or each.rank_key >= waiter.rank_key:
+            if each.gone or not each.placeable or waiting.turn(each) >= waiting.turn(waiter):
                 continue
-            alike = waiting.reach.among(group.index).alike
-            if other.index < len(alike) and alike[other.index]:
-                page.offer(_place(each), each)
+            if waiting.compete(waiter, each):
+                page.offer(self._place(each), each)
         return [each for _, each in page.rows()]
 
     async def _next_slots(self, waiter: Waiter) -> list[tuple[float, TaskRecord]]:
@@ -210,9 +207,8 @@ class WaitingCalls:
         return [(ends_s, lease) for ends_s, _, lease in nsmallest(_NEXT_SLOTS, found)]
 
     def _eligible(self, waiter: Waiter) -> EligibilityClass | None:
-        group = waiter.group
-        if group is not None and waiter.placeable:
-            return self._core.queue.waiting.reach.eligible(group.index)
+        if waiter.placeable:
+            return self._core.queue.waiting.eligible(waiter)
         event = waiter.event
         needs = self._core.queue.waiting.needs(event)
         known = self._core.fleet.eligibility.classes.get(needs)
@@ -229,6 +225,14 @@ class WaitingCalls:
             message.rejections.add(reason=reason.value, count=count)
         message.missing_capabilities.extend(refusal.missing_capabilities)
         message.missing_labels.extend(refusal.missing_labels)
+
+    def _place(self, waiter: Waiter) -> Position:
+        """Where a task stands in the order; those that are not due yet come last, the soonest due first."""
+        number = f"{waiter.sequence:020d}"
+        if not waiter.placeable:
+            return Position(2, waiter.event.task.not_before or 0.0, number)
+        behind, key, _ = self._core.queue.waiting.turn(waiter)
+        return Position(int(behind), key, number)
 
     # ------------------------------------------------------------------ one line
 
@@ -265,14 +269,6 @@ class WaitingCalls:
         """The present instant, with the state brought up to it."""
         self._shell.handle(Look())
         return self._shell.now()
-
-
-def _place(waiter: Waiter) -> Position:
-    """Where a task stands in the order; those that are not due yet come last, the soonest due first."""
-    number = f"{waiter.sequence:020d}"
-    if not waiter.placeable:
-        return Position(1, waiter.event.task.not_before or 0.0, number)
-    return Position(0, waiter.rank_key[0], number)
 
 
 def _could_take(record: WorkerRecord, event: Submit) -> bool:

@@ -25,6 +25,8 @@ _WARNINGS = frozenset(
         FleetEventKind.WORKER_FENCED,
         FleetEventKind.WORKER_LEDGER_REPAIRED,
         FleetEventKind.WORKER_LOST,
+        FleetEventKind.WORKER_EJECTED,
+        FleetEventKind.WORKER_EJECTION_CAPPED,
         FleetEventKind.LEASE_LOST,
         FleetEventKind.LEASE_LOST_TRACK,
         FleetEventKind.TASK_DECLINED,

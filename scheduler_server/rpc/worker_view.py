@@ -16,7 +16,9 @@ _HELP = {
     Rejection.DISCONNECTED: "its stream is lost; it is a candidate again once it reconnects",
     Rejection.NO_FREE_SLOT: "all its slots are taken; the next outcome, or a sample with a smaller queue, frees one",
     Rejection.CORDONED: "an operator keeps tasks off it; uncordon it",
-    Rejection.DRAINING: "it drains; it takes tasks again when its heartbeats no longer ask for that",
+    Rejection.DRAINING: "it drains, by drain_ids; it takes tasks again when those are cancelled, or its own wish ends",
+    Rejection.OFF_SHIFT: "its shift is over; next_shift_change says when it comes, and an operator can set other hours",
+    Rejection.EJECTED: "its tasks failed out of line; it is tried at ejected_until, or ReinstateWorker lets it in now",
     Rejection.NOT_RECEIVING: "it beats, and sends no probe back: what is sent to it does not arrive, or it hangs",
     Rejection.OUTBOUND_FULL: "it has not acknowledged the tasks that it was handed; it takes more once it has",
     Rejection.HEALTH_SCORE: "its last heartbeat is too old for the scorer in force; the next one lets it in again",
@@ -39,7 +41,7 @@ def fill(message: Any, record: WorkerRecord, now: Now, wait_s: float, outbound: 
     message.capabilities.extend(registration.capabilities)
     message.specializations.extend(sorted(record.specializations))
     message.labels.update(registration.labels)
-    message.max_concurrent_tasks = record.slots
+    message.max_concurrent_tasks = record.full_slots
     message.health = record.health.value
     message.connected = record.connected
     message.cordoned = record.cordoned
@@ -57,7 +59,7 @@ def fill(message: Any, record: WorkerRecord, now: Now, wait_s: float, outbound: 
     message.running_leases = leases
     tracked = record.accounting is Accounting.TRACKED
     message.background = record.background if tracked else max(0, record.queue_depth - leases)
-    message.free_slots = max(0, record.free) if record.prefetch else record.free
+    message.free_slots = max(0, record.free) if record.full_prefetch else record.free
     if wait_s != inf:
         encode.set_instant(message.estimated_available_at, now.wall + wait_s)
     message.completed = record.completed

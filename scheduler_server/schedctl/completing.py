@@ -19,7 +19,9 @@ def complete(parser: argparse.ArgumentParser, words: Sequence[str], surroundings
     """What may stand in place of the last of `words`. Never raises: a Tab that cannot help does nothing."""
     *before, begun = words or [""]
     awaited: argparse.Action | None = None
+    beside: list[str] = []
     for word in before:
+        beside = []
         if awaited is not None:
             awaited = None
         elif word.startswith("-"):
@@ -27,6 +29,7 @@ def complete(parser: argparse.ArgumentParser, words: Sequence[str], surroundings
             awaited = action if action is not None and action.nargs != 0 else None
         elif (below := steps_of(parser)) is not None:
             parser = below.get(word, parser)
+            beside = [name.removeprefix(f"{word} ") for name in below if name.startswith(f"{word} ")]
     if awaited is not None:
         found = _values(awaited, begun, surroundings)
     elif begun.startswith("-"):
@@ -35,7 +38,7 @@ def complete(parser: argparse.ArgumentParser, words: Sequence[str], surroundings
         found = list(below)
     else:
         places = [action for action in parser._actions if not action.option_strings]
-        found = [value for action in places for value in _values(action, begun, surroundings)]
+        found = [*beside, *(value for action in places for value in _values(action, begun, surroundings))]
     return [each for each in found if each.startswith(begun) and (each.startswith("-") or _SAFE.fullmatch(each))]
 
 
@@ -57,6 +60,8 @@ def _values(action: argparse.Action, begun: str, surroundings: Surroundings) -> 
             return sorted(contexts.read(contexts.path(surroundings.environment)).known)
         if action.dest in {"worker_id", "worker", "pin", "exclude"}:
             return _workers(begun, surroundings)
+        if action.dest == "drain_id":
+            return _drains(surroundings)
         if action.dest == "override_id":
             return _overrides(surroundings)
         if action.dest in {"setting", "unset"}:
@@ -77,6 +82,21 @@ def _settings(begun: str, surroundings: Surroundings, *, assigned: bool) -> list
         answer = connection.ask("GetConfig", api.GetConfigRequest(), timeout_s=_PATIENCE_S)
         names = [setting.name for setting in answer.settings if setting.name.startswith(begun)]
         return [f"{name}=" for name in names] if assigned else names
+    except SchedulerError:
+        return []
+    finally:
+        connection.close()
+
+
+def _drains(surroundings: Surroundings) -> list[str]:
+    from scheduler_api.v1 import admin_service_pb2 as api  # noqa: PLC0415 -- only where a server is asked
+    from scheduler_server.client import SchedulerError  # noqa: PLC0415 -- the same
+    from scheduler_server.schedctl.connection import Connection  # noqa: PLC0415 -- the same
+
+    connection = Connection(contexts.chosen({}, surroundings.environment))
+    try:
+        found = connection.ask("ListDrains", api.ListDrainsRequest(page_size=_MOST), timeout_s=_PATIENCE_S)
+        return [drain.drain_id for drain in found.drains]
     except SchedulerError:
         return []
     finally:

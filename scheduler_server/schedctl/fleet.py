@@ -100,14 +100,26 @@ def request(given: argparse.Namespace) -> api.ListWorkersRequest:
 def health(worker: api.Worker) -> Segment:
     """Its health, or what matters more."""
     said = figures.word(api.WorkerHealth, worker.health) or "unknown"
-    marks = [mark for mark, on in (("cordoned", worker.cordoned), ("draining", worker.draining)) if on]
+    states = (
+        ("cordoned", worker.cordoned),
+        ("draining", worker.draining),
+        ("ejected", worker.HasField("ejected_until")),
+        ("on trial", worker.on_trial),
+        ("failing", bool(worker.spared_detail)),
+    )
+    marks = [mark for mark, on in states if on]
     return " ".join([said, *marks]), HEALTH.get(worker.health, "dim") if not marks else "warn"
 
 
 def slots(worker: api.Worker) -> str:
-    """Taken of all; estimated ones with a tilde."""
-    taken = worker.max_concurrent_tasks - worker.free_slots
-    return f"{'~' if worker.accounting == api.WORKER_ACCOUNTING_SAMPLED else ''}{taken}/{worker.max_concurrent_tasks}"
+    """Taken of all; estimated ones with a tilde. Of those that may be used, where that is fewer for a while."""
+    usable = worker.max_concurrent_tasks
+    if worker.on_trial:
+        usable = 1
+    elif worker.HasField("ramp"):
+        usable = max(1, round(worker.ramp * usable))
+    taken = usable - worker.free_slots
+    return f"{'~' if worker.accounting == api.WORKER_ACCOUNTING_SAMPLED else ''}{taken}/{usable}"
 
 
 def rejection(worker: api.Worker) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, TextIO
 
 from scheduler_server.schedctl import text
@@ -56,6 +57,17 @@ def parser(words: Sequence[str]) -> Parser:
     return made
 
 
+def together(words: Sequence[str]) -> list[str]:
+    """The words, with a command of two of them (`worker drain`) as one."""
+    joined = list(words)
+    for at, (first, second) in enumerate(pairwise(joined)):
+        if f"{first} {second}" in COMMANDS:
+            return [*joined[:at], f"{first} {second}", *joined[at + 2 :]]
+        if first in COMMANDS and first != "completion":
+            break  # what comes behind it are its own words
+    return joined
+
+
 def _fill(made: argparse.ArgumentParser, command: Command) -> None:
     if command.run is not None:
         made.set_defaults(run=command.run)
@@ -77,6 +89,7 @@ def run(words: Sequence[str], surroundings: Surroundings) -> int:
     if not words:
         surroundings.stdout.write(parser(words).format_help())
         return 0
+    words = together(words)
     if list(words[:2]) == ["completion", "candidates"]:
         candidates = complete(parser(words[2:]), words[2:], surroundings)
         surroundings.stdout.write("".join(f"{each}\n" for each in candidates))

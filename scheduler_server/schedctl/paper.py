@@ -36,6 +36,7 @@ class Paper:
         self, stream: TextIO, *, wide: int | None, colour: bool, form: str = "table", letters: bool = True
     ) -> None:
         self.wide, self.colour, self.form = wide, colour, form
+        self.lines = 0  # written as text so far
         self._stream = stream
         self._letters = letters
         self._ellipsis = text.ELLIPSIS if letters else "~"
@@ -92,7 +93,13 @@ class Paper:
         self._stream.write(json.dumps(value) + "\n")
         self._stream.flush()
 
+    def take_back(self, lines: int) -> None:
+        """Let what comes next stand in place of the last so many lines; for terminals."""
+        if lines:
+            self._stream.write(f"\x1b[{lines}A\x1b[J")
+
     def _write(self, line: Line) -> None:
+        self.lines += 1
         self._stream.write(coloured(line, colour=self.colour).rstrip() + "\n")
 
 

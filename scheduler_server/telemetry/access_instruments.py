@@ -14,6 +14,20 @@ REASONS = (
 
 ROWS = (
     Instrument(
+        "scheduler.connections",
+        Kind.UP_DOWN_COUNTER,
+        "{connection}",
+        "connections that are open, counted every few seconds; `server.max_connections` closes one more as it comes",
+        absent="the transport does not tell",
+    ),
+    Instrument(
+        "scheduler.calls.not_begun",
+        Kind.COUNTER,
+        "{call}",
+        "calls that the transport ended before their method began: the request or its metadata is too large"
+        " (`server.max_message_bytes`, `server.max_metadata_bytes`), or the caller went away while it sent it",
+    ),
+    Instrument(
         "scheduler.access.denied",
         Kind.COUNTER,
         "{call}",
@@ -30,6 +44,15 @@ ROWS = (
 )
 
 
+def _connections(moment: Any) -> Iterator[tuple[float, tuple[str, ...]]]:
+    count = moment.sources.connections()
+    return iter(()) if count < 0 else iter(((count, ()),))
+
+
+def _not_begun(moment: Any) -> Iterator[tuple[float, tuple[str, ...]]]:
+    return iter(((moment.sources.calls.arriving.lost, ()),))
+
+
 def _denied(moment: Any) -> Iterator[tuple[float, tuple[str, ...]]]:
     counts = moment.sources.denied()
     return ((counts.get(reason, 0), (reason,)) for reason in REASONS)
@@ -40,4 +63,9 @@ def _limits(moment: Any) -> Iterator[tuple[float, tuple[str, ...]]]:
     return ((counts.get(limit, 0), (limit,)) for limit in LIMITS)
 
 
-READERS = {"scheduler.access.denied": _denied, "scheduler.limits.refused": _limits}
+READERS = {
+    "scheduler.connections": _connections,
+    "scheduler.calls.not_begun": _not_begun,
+    "scheduler.access.denied": _denied,
+    "scheduler.limits.refused": _limits,
+}

@@ -8,7 +8,10 @@ grpcio has no such plugin for asyncio, and an interceptor costs 50 us, so the on
 counts: two readings of the clock and a bucket, under a microsecond.
 """
 
+from typing import Any
+
 from scheduler_server.model.histogram import Histogram
+from scheduler_server.telemetry.arriving import Arriving
 
 _SCHEDULE = "Schedule Assign AssignBatch ReportOutcome GetTask CancelTask WatchTasks"
 _ADMIN = """
@@ -40,12 +43,16 @@ BOUNDS_S = (1e-4, 3e-4, 6e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
 
 
 class MethodCalls:
-    """Calls of one method; those that have started and not ended are open, streams among them."""
+    """Calls of one method; those that have started and not ended are open, streams among them.
 
-    __slots__ = ("by_status", "name", "ok", "started")
+    `arriving` has those that have not started, of all methods: who starts one takes it out.
+    """
 
-    def __init__(self, name: str) -> None:
+    __slots__ = ("arriving", "by_status", "name", "ok", "started")
+
+    def __init__(self, name: str, arriving: dict[Any, None] | None = None) -> None:
         self.name = name
+        self.arriving = arriving if arriving is not None else {}  # by the task that answers
         self.started = 0
         self.ok = Histogram(BOUNDS_S)
         self.by_status = {"OK": self.ok}
@@ -63,4 +70,5 @@ class Calls:
     """Calls of every method."""
 
     def __init__(self) -> None:
-        self.by_method = {name: MethodCalls(name) for name in METHODS}
+        self.arriving = Arriving()
+        self.by_method = {name: MethodCalls(name, self.arriving.calls) for name in METHODS}

@@ -17,10 +17,12 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A dimension, and the only values that it has."""
+    """A dimension, and the only values that it has: these, and at most so many more that a setting names."""
 
     name: str
     values: tuple[str, ...]
+    named_by: str = ""
+    most_named: int = 0
 
     @property
     def prometheus(self) -> str:
@@ -46,7 +48,7 @@ class Instrument:
     @property
     def most_series(self) -> int:
         """More series than this it never has; a histogram's buckets belong to one."""
-        return prod(len(label.values) for label in self.labels)
+        return prod(len(label.values) + label.most_named for label in self.labels)
 
     @property
     def prometheus(self) -> str:

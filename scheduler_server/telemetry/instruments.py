@@ -11,6 +11,7 @@ anyway, when somebody asks, so a decision pays nothing for them; a histogram is 
 from scheduler_server.assignment.losses import Loss
 from scheduler_server.fallback.breaker import BreakerState
 from scheduler_server.model.decision import Cause, Source
+from scheduler_server.model.drain import DrainCounts, DrainState
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import OutcomeStatus
 from scheduler_server.model.refusal import Reason
@@ -18,9 +19,12 @@ from scheduler_server.model.worker import Health
 from scheduler_server.telemetry import (
     access_instruments,
     alert_instruments,
+    demand_instruments,
     history_instruments,
     push_instruments,
     rpc_instruments,
+    shadow_instruments,
+    steering_instruments,
 )
 from scheduler_server.telemetry.instrument import Instrument, Kind, Label, label, name_of
 
@@ -40,7 +44,7 @@ PLACEMENT_REFUSALS = (
 """Why a task that was understood gets no worker. A reason that is missing here counts as `other`."""
 
 OTHER = "other"
-STREAM_KINDS = ("worker", "event_watch", "task_watch")
+STREAM_KINDS = ("worker", "event_watch", "task_watch", "drain_watch")
 STORES = ("journal", "snapshot", "tasks", "decision_log")
 STORE_STATES = ("ok", "degraded", "unavailable", "disabled")
 BOUNDS = ("p50", "p90")
@@ -142,6 +146,43 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             "scheduler.probes.failed", _COUNTER, "{probe}", "of these, not sent back in time by a worker that beats"
         ),
         Instrument("scheduler.workers", _UP_DOWN, "{worker}", "workers known", (label("health", Health),)),
+        Instrument(
+            "scheduler.workers.ejected",
+            _UP_DOWN,
+            "{worker}",
+            "workers given no tasks because theirs failed out of line; those that are kept out for that alone",
+        ),
+        Instrument(
+            "scheduler.ejections",
+            _COUNTER,
+            "{ejection}",
+            "workers found to fail out of line: ejected, or capped, since the fleet could not do without them",
+            (label("result", ("ejected", "capped")),),
+        ),
+        Instrument("scheduler.workers.off_shift", _UP_DOWN, "{worker}", "workers outside of their hours"),
+        Instrument(
+            "scheduler.shifts.handed_over",
+            _COUNTER,
+            "{task}",
+            "tasks not started when their worker's shift ended: taken back, or asked back",
+        ),
+        Instrument(
+            "scheduler.workers.draining", _UP_DOWN, "{worker}", "workers that drain, by an order or their own wish"
+        ),
+        Instrument(
+            "scheduler.drains",
+            _UP_DOWN,
+            "{drain}",
+            "drains that hold, by where they stand; a complete one keeps its workers out until it is cancelled",
+            (label("state", [each for each in DrainState if each is not DrainState.CANCELLED]),),
+        ),
+        Instrument(
+            "scheduler.drains.tasks",
+            _COUNTER,
+            "{task}",
+            "tasks of draining workers: handed back and confirmed, finished, or stopped or given up at a deadline",
+            (Label("end", DrainCounts._fields),),
+        ),
         Instrument("scheduler.workers.available", _UP_DOWN, "{worker}", "workers that could be given a task now"),
         Instrument(
             "scheduler.workers.pools", _UP_DOWN, "{pool}", "sets of workers that can do the same tasks equally well"
@@ -193,6 +234,9 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
             absent=_NO_START,
         ),
     ),
+    "Overrides and orders": steering_instruments.ROWS,
+    "Rebalancing": demand_instruments.REBALANCING,
+    "Demand": demand_instruments.DEMAND,
     "Leases and outcomes": (
         Instrument("scheduler.leases", _UP_DOWN, "{lease}", "leases that hold a slot"),
         Instrument(
@@ -397,6 +441,7 @@ SECTIONS: dict[str, tuple[Instrument, ...]] = {
     ),
     "The last hour": history_instruments.LAST_HOUR,
     "Decision log": history_instruments.LOG,
+    "Shadow policies": shadow_instruments.ROWS,
     "Alerts": alert_instruments.ROWS,
     "Access": access_instruments.ROWS,
     "Telemetry itself": push_instruments.ROWS,

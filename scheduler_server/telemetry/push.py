@@ -107,6 +107,10 @@ class MetricsPush:
         meter_provider(INSTRUMENTS, self._values_of, [self._reader], self._about)
         self._pushing = asyncio.get_running_loop().create_task(self._keep_pushing(), name="metrics-push")
 
+    def reconfigure(self, settings: MetricsSettings) -> None:
+        """Push as often as these say, after the next push."""
+        self._settings = settings
+
     async def close(self) -> None:
         """Push once more, unless nobody takes it, and end."""
         if self._exporter is None or self._pushing is None:

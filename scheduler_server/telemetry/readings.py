@@ -1,5 +1,6 @@
 """How each instrument is read: a few attributes that the core and its shell keep anyway, never a scan over workers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import TypeAlias
@@ -7,12 +8,20 @@ from typing import TypeAlias
 from scheduler_server.alerts.rules import RULES
 from scheduler_server.assignment.causes import SOURCES
 from scheduler_server.assignment.losses import Loss
+from scheduler_server.assignment.sparing import ejected_now
 from scheduler_server.fallback.breaker import ALL, BreakerState
 from scheduler_server.model.decision import Cause
+from scheduler_server.model.drain import DrainState
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import OutcomeStatus
 from scheduler_server.model.worker import Health
-from scheduler_server.telemetry import access_instruments, history_instruments
+from scheduler_server.telemetry import (
+    access_instruments,
+    demand_instruments,
+    history_instruments,
+    shadow_instruments,
+    steering_instruments,
+)
 from scheduler_server.telemetry.alert_instruments import LIVE
 from scheduler_server.telemetry.instrument import name_of
 from scheduler_server.telemetry.instruments import (
@@ -50,6 +59,13 @@ def _one(read: Callable[[Moment], float | None]) -> Reader:
 def _streams(moment: Moment) -> Iterator[Series]:
     for kind, count in moment.sources.streams().items():
         yield count, (kind,)
+
+
+def _drains(moment: Moment) -> Iterator[Series]:
+    counts = Counter(drain.state for drain in moment.core.drains.drains.values() if not drain.over)
+    for state in DrainState:
+        if state is not DrainState.CANCELLED:
+            yield counts[state], (name_of(state),)
 
 
 def _messages(moment: Moment) -> Iterator[Series]:
@@ -148,6 +164,12 @@ def _lost_leases(moment: Moment) -> Iterator[Series]:
             yield counts[why], (name_of(why), then)
 
 
+def _ejections(moment: Moment) -> Iterator[Series]:
+    ejecting = moment.core.ejecting
+    yield ejecting.times, ("ejected",)
+    yield ejecting.times_spared, ("capped",)
+
+
 # ---------------------------------------------------------------------- waiting tasks
 
 
@@ -239,6 +261,9 @@ READERS: dict[str, Reader] = {
     "scheduler.alerts": _alerts,
     **access_instruments.READERS,
     **history_instruments.READERS,
+    **demand_instruments.READERS,
+    **steering_instruments.READERS,
+    **shadow_instruments.READERS,
     "scheduler.uptime": _one(lambda at: max(0.0, at.now.monotonic - at.core.started.monotonic)),
     "scheduler.draining": _one(lambda at: int(at.sources.draining())),
     "scheduler.policy.revision": _one(lambda at: at.core.placement.policy_revision),
@@ -254,9 +279,16 @@ READERS: dict[str, Reader] = {
     "scheduler.breaker.open_types": _one(_open_types),
     "scheduler.scorer.failures": _one(lambda at: at.core.fleet.scorer_failures),
     "scheduler.workers": _workers,
+    "scheduler.workers.ejected": _one(lambda at: ejected_now(at.core.fleet)),
+    "scheduler.ejections": _ejections,
     "scheduler.workers.lost": _one(lambda at: at.core.departures.lost),
     "scheduler.probes": _one(lambda at: at.core.probing.sent),
     "scheduler.probes.failed": _one(lambda at: at.core.probing.failed),
+    "scheduler.workers.off_shift": _one(lambda at: at.core.shifts.off),
+    "scheduler.shifts.handed_over": _one(lambda at: at.core.shifts.handed_over),
+    "scheduler.workers.draining": _one(lambda at: at.core.drains.draining),
+    "scheduler.drains": _drains,
+    "scheduler.drains.tasks": lambda at: ((n, (end,)) for end, n in at.core.drains.counts._asdict().items()),
     "scheduler.workers.available": _one(lambda at: at.core.fleet.candidates),
     "scheduler.workers.pools": _one(lambda at: len(at.core.fleet.pools)),
     "scheduler.slots": _one(lambda at: at.core.fleet.slots),

@@ -8,10 +8,13 @@ from typing import NamedTuple
 from scheduler_server.alerts.rule import AlertState
 from scheduler_server.assignment.accuracy import Figures
 from scheduler_server.assignment.core import Scheduler
+from scheduler_server.assignment.demand import Demand
 from scheduler_server.model.clock import Now
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.telemetry.calls import Calls
 from scheduler_server.telemetry.history_instruments import NOTHING, HistoryFigures
+from scheduler_server.telemetry.shadow_instruments import NOTHING as NO_SHADOW
+from scheduler_server.telemetry.shadow_instruments import ShadowFigures
 
 
 class StoreFigures(NamedTuple):
@@ -58,8 +61,20 @@ def _no_push() -> Mapping[str, int] | None:
     return None
 
 
+def _no_demand() -> Demand | None:
+    return None
+
+
+def _no_shadow() -> ShadowFigures:
+    return NO_SHADOW
+
+
 def _none_denied() -> Mapping[str, int]:
     return {}
+
+
+def _untold() -> int:
+    return -1
 
 
 def _no_messages() -> Mapping[tuple[str, str], int]:
@@ -89,8 +104,11 @@ class Sources:
     spans: Callable[[], Mapping[str, int] | None] = _no_push
     alerts: Callable[[], Mapping[tuple[str, AlertState], int]] = _no_alerts
     history: Callable[[], HistoryFigures] = _no_history
+    demand: Callable[[], Demand | None] = _no_demand
+    shadow: Callable[[], ShadowFigures] = _no_shadow
     denied: Callable[[], Mapping[str, int]] = _none_denied
     limits_hit: Callable[[], Mapping[str, int]] = _none_denied
+    connections: Callable[[], int] = _untold
 
 
 class Moment:
@@ -98,7 +116,7 @@ class Moment:
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
-        self.core = sources.core
+        self.core: Scheduler = sources.core
 
     @cached_property
     def now(self) -> Now:

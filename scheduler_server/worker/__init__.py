@@ -24,7 +24,8 @@ What is decided is kept apart from what is done. Pure, with time as an argument:
     ending.py        a stream has ended: come back, when, or never?
     backoff.py       how long to wait before connecting again
     outcome.py       how a task ended, within the contract's limits
-    profile.py       who this worker is
+    profile.py       who this worker is      calendar.py   when it works
+    offer.py         a task that somebody decides about
 
 What touches the world:
 
@@ -34,10 +35,12 @@ What touches the world:
     measure.py, cgroup.py   CPU and memory    signals.py    SIGTERM and SIGINT
     tracing.py       a span around each task that is traced
 
-A drain that the server asks for lasts as long as its session: the server says it again after the next
-welcome.
+A drain that the server asks for lasts until the server says that none holds any more, or the session ends:
+it is said again after the next welcome. One that the worker begins (SIGTERM, `stop`) lasts until it has left:
+what is held and not started goes back first, what runs has `drain_timeout` to finish.
 """
 
+from scheduler_server.worker.calendar import EVERY_DAY, WEEKDAYS, Absence, Calendar, Hours
 from scheduler_server.worker.errors import (
     TaskDeclined,
     WorkerDismissed,
@@ -45,10 +48,17 @@ from scheduler_server.worker.errors import (
     WorkerRefused,
     WorkerSuperseded,
 )
+from scheduler_server.worker.offer import Offer
 from scheduler_server.worker.task_context import RunningTask, TaskContext
 from scheduler_server.worker.worker import Worker
 
 __all__ = [
+    "EVERY_DAY",
+    "WEEKDAYS",
+    "Absence",
+    "Calendar",
+    "Hours",
+    "Offer",
     "RunningTask",
     "TaskContext",
     "TaskDeclined",

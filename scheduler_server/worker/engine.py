@@ -20,6 +20,7 @@ from scheduler_server.worker.errors import WorkerError
 from scheduler_server.worker.handlers import Handlers
 from scheduler_server.worker.link import Link, Metadata
 from scheduler_server.worker.measure import Meter
+from scheduler_server.worker.offer import AskAbout, Offer
 from scheduler_server.worker.outcome import raised
 from scheduler_server.worker.profile import Profile
 from scheduler_server.worker.running import Leases
@@ -44,11 +45,14 @@ class Engine:
         metadata: Metadata,
         background: Callable[[], int],
         token: str | Callable[[], str] | None = None,
+        offers: AskAbout | None = None,
     ) -> None:
         self.profile = profile
         self.clock = time.monotonic
         self.handlers = Handlers(self.clock)
-        self.work = Work(Leases(profile.slots, profile.prefetch), self.handlers.__contains__)
+        leases = Leases(profile.slots, profile.prefetch)
+        self.work = Work(leases, self.handlers.__contains__, asks=offers is not None)
+        self._offers = offers
         self.changed = threading.Condition()
         self.ended = threading.Event()
         self.error: WorkerError | None = None
@@ -85,6 +89,8 @@ class Engine:
             result = change(time.monotonic())
             effects = self.work.take_effects()
             self.changed.notify_all()
+        for lease in effects.offer:
+            threading.Thread(target=self._offer, args=(Offer(lease, self),), name="worker-offer", daemon=True).start()
         for lease in effects.stop:
             self.handlers.stop(lease)
         for lease in effects.start:
@@ -102,6 +108,21 @@ class Engine:
     def declined(self, lease_id: str, reason: str) -> None:
         """A handler gave its task back (any thread)."""
         self.act(lambda now: self.work.declined(lease_id, reason, now))
+
+    def _offer(self, offer: Offer) -> None:
+        try:
+            if self._offers is not None:
+                self._offers(offer)
+        except Exception:  # the program's own code; the offer lapses
+            log.exception("lease %s could not be offered", offer.task.lease_id)
+
+    def accept(self, lease_id: str) -> bool:
+        """Somebody takes an offer (any thread); False: too late."""
+        return self.act(lambda now: self.work.accept(lease_id, now))
+
+    def decline(self, lease_id: str, reason: str) -> bool:
+        """Somebody leaves an offer to others (any thread); False: too late."""
+        return self.act(lambda _: self.work.decline_offer(lease_id, reason))
 
     def stop(self, drain_timeout_s: float) -> None:
         """Drain, tell the last outcomes, leave, and end. Blocks; a second caller waits for the first."""

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 from scheduler_api.v1.worker_pb2 import SessionEpoch, WorkerRegistration
+from scheduler_server.worker.calendar import Calendar
+from scheduler_server.worker.running import duration
 
 MAX_NAME_CHARS = 256
 MAX_NAMES = 64
 MAX_TASKS = 10_000
+MAX_ACCEPT_S = 365 * 86_400
 
 
 def software() -> str:
@@ -40,6 +43,8 @@ class Profile:
     labels: Mapping[str, str] = field(default_factory=dict)
     reports_outcomes: bool = True
     accepts_tasks: bool = False
+    calendar: Calendar | None = None
+    accept_within_s: float | None = None
     boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     revision: int = 1
 
@@ -59,22 +64,28 @@ class Profile:
         labels: Mapping[str, str] | None = None,
         slots: int | None = None,
         accepts_tasks: bool | None = None,
+        calendar: Calendar | None = None,
     ) -> None:
         """Replace what is given. A fault leaves everything as it was.
 
         Raises:
             ValueError: a value is outside of the contract's limits.
         """
-        before = (self.capabilities, self.specializations, self.labels, self.slots, self.accepts_tasks)
+        before = (
+            self.capabilities, self.specializations, self.labels, self.slots, self.accepts_tasks, self.calendar
+        )  # fmt: skip
         self.capabilities = self.capabilities if capabilities is None else capabilities
         self.specializations = self.specializations if specializations is None else specializations
         self.labels = self.labels if labels is None else labels
         self.slots = self.slots if slots is None else slots
         self.accepts_tasks = self.accepts_tasks if accepts_tasks is None else accepts_tasks
+        self.calendar = self.calendar if calendar is None else calendar
         try:
             self.check()
         except ValueError:
-            self.capabilities, self.specializations, self.labels, self.slots, self.accepts_tasks = before
+            (
+                self.capabilities, self.specializations, self.labels, self.slots, self.accepts_tasks, self.calendar
+            ) = before  # fmt: skip
             raise
         self.revision += 1
 
@@ -91,6 +102,8 @@ class Profile:
             reports_outcomes=self.reports_outcomes,
             prefetch=self.prefetch,
             software=software(),
+            calendar=None if self.calendar is None else self.calendar.message(),
+            accept_within=None if self.accept_within_s is None else duration(self.accept_within_s),
         )
 
     def epoch(self, connection: int) -> SessionEpoch:
@@ -119,6 +132,14 @@ class Profile:
             raise ValueError(f"slots: {self.slots} is not within 1 to {MAX_TASKS}")
         if not 0 <= self.prefetch <= MAX_TASKS:
             raise ValueError(f"prefetch: {self.prefetch} is not within 0 to {MAX_TASKS}")
+        if self.accept_within_s is not None and not 0 < self.accept_within_s <= MAX_ACCEPT_S:
+            raise ValueError(f"accept_within: {self.accept_within_s} is not above 0 and at most a year, {MAX_ACCEPT_S}")
+        if self.calendar is not None:
+            for nth, hours in enumerate(self.calendar.message().hours):
+                if hours.slots > self.slots:
+                    raise ValueError(
+                        f"calendar.hours[{nth}].slots: {hours.slots} is more than the {self.slots} there are"
+                    )
 
 
 def check_name(field_name: str, value: str) -> None:

@@ -5,13 +5,14 @@
 While greeting, nothing more is sent: only the welcome says under which id the worker goes on.
 """
 
+import logging
 import math
 from collections.abc import Callable
 from random import SystemRandom
 
 from google.protobuf.duration_pb2 import Duration
 
-from scheduler_api.v1.worker_pb2 import Ack, Goodbye, Welcome, WorkerDirective, WorkerHeartbeat, WorkerIntent
+from scheduler_api.v1.worker_pb2 import Ack, Drain, Goodbye, Welcome, WorkerDirective, WorkerHeartbeat, WorkerIntent
 from scheduler_server.worker.measure import Sample
 from scheduler_server.worker.profile import Profile
 from scheduler_server.worker.work import Work
@@ -21,6 +22,8 @@ DEFAULT_INTERVAL_S = 5.0  # until the server says its own
 MIN_INTERVAL_S = 0.01  # whatever the server says, a beat is not a busy loop
 GAP_S = 0.005  # news within this time after a message goes together into the next one
 JITTER_RATIO = 0.1  # beats come up to so much early, so that a fleet started at once does not stay in step
+
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -51,6 +54,7 @@ class Session:
         self.goodbye: Goodbye | None = None
         work.drain_id = ""
         work.outbox.restart()
+        work.withdraw()  # what was offered on another stream goes to somebody else
 
     def due_at(self) -> float:
         """When the next heartbeat is to be sent; infinite while there is nothing to wait for."""
@@ -102,14 +106,24 @@ class Session:
                 self._work.hand_over(directive.run_task, now)
             case "cancel":
                 self._work.cancel(directive.cancel.lease_id, now)
+            case "return_lease":
+                self._work.give_back(directive.return_lease.lease_id)
             case "drain":
-                self._work.drain(directive.drain.drain_id)
+                self._drain(directive.drain)
             case "probe":
                 self._nonce = directive.probe.nonce
             case "goodbye":
                 self.goodbye = directive.goodbye
             case _:
                 pass
+
+    def _drain(self, drain: Drain) -> None:
+        """The server drains this worker, for as long as it says so on this session, or does no more."""
+        if drain.drain_id:
+            log.info("the server drains this worker (%s): %s", drain.drain_id, drain.reason or "no reason given")
+        else:
+            log.info("the server does not drain this worker any more")
+        self._work.drain(drain.drain_id)
 
     def _welcome(self, welcome: Welcome, now: float) -> None:
         if welcome.worker_id:

@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Effects:
-    """Handlers to start and to stop, in order."""
+    """Handlers to start and to stop, and offers to be told of, in order."""
 
     start: list[Lease] = field(default_factory=list)
     stop: list[Lease] = field(default_factory=list)
+    offer: list[Lease] = field(default_factory=list)
 
 
 class Work:
@@ -44,8 +45,11 @@ class Work:
     the server no longer knows it or the worker leaves before its handler is done.
     """
 
-    def __init__(self, leases: Leases, handles: Callable[[str], bool]) -> None:
+    def __init__(self, leases: Leases, handles: Callable[[str], bool], *, asks: bool = False) -> None:
+        """`asks`: somebody decides about each task before it is acknowledged."""
         self.leases = leases
+        self.offered: dict[str, Lease] = {}  # neither accepted nor declined
+        self._asks = asks
         self.outbox = Outbox()
         self.effects = Effects()
         self.intent: WorkerIntent.ValueType = WorkerIntent.WORKER_INTENT_WORK
@@ -62,15 +66,49 @@ class Work:
         """The server hands a task over: acknowledge or decline at once, and start it when there is a slot."""
         if run.lease_id not in self.leases:
             slots = max(1, run.task.slots)
+            if self.draining:  # it was on its way
+                self.outbox.add(LeaseReport(lease_id=run.lease_id, returned=LeaseReturned()))
+                return
             reason = self._refusal(run.task.task_type, slots)
             if reason:
                 log.info("lease %s declined: %s", run.lease_id, reason)
                 declined = LeaseDeclined(reason=outcomes.bounded(reason))
                 self.outbox.add(LeaseReport(lease_id=run.lease_id, declined=declined))
                 return
-            self.leases.add(Lease(lease_id=run.lease_id, slots=slots, run=run))
+            lease = Lease(lease_id=run.lease_id, slots=slots, run=run)
+            if self._asks:
+                if run.lease_id not in self.offered:
+                    self.offered[run.lease_id] = lease
+                    self.effects.offer.append(lease)
+                return
+            self.leases.add(lease)
         self.outbox.add(LeaseReport(lease_id=run.lease_id, acknowledged=LeaseAcknowledged()))
         self._start_next(now)
+
+    def accept(self, lease_id: str, now: float) -> bool:
+        """Somebody takes what was offered; False where it is not on offer any more."""
+        lease = self.offered.pop(lease_id, None)
+        if lease is None:
+            return False
+        self.leases.add(lease)
+        self.outbox.add(LeaseReport(lease_id=lease_id, acknowledged=LeaseAcknowledged()))
+        self._start_next(now)
+        return True
+
+    def decline_offer(self, lease_id: str, reason: str) -> bool:
+        """Somebody leaves it to others; False where it is not on offer any more."""
+        if self.offered.pop(lease_id, None) is None:
+            return False
+        declined = LeaseDeclined(reason=outcomes.bounded(reason))
+        self.outbox.add(LeaseReport(lease_id=lease_id, declined=declined))
+        return True
+
+    def withdraw(self, lease_id: str = "") -> bool:
+        """An offer, or all of them, can not be accepted any more."""
+        gone = [lease_id] if lease_id in self.offered else [] if lease_id else list(self.offered)
+        for each in gone:
+            self.offered.pop(each).cancelled.set()
+        return bool(gone)
 
     def began(self, lease_id: str, now: float) -> Lease:
         """The program itself runs a task that its queue service delivered.
@@ -105,6 +143,8 @@ class Work:
 
     def cancel(self, lease_id: str, now: float) -> None:
         """Stop a task: one that runs ends when its handler does, one that is held ends here."""
+        if self.withdraw(lease_id):
+            return  # it was never taken, so there is nothing to say
         lease = self.leases.get(lease_id)
         if lease is None or lease.cancelled.is_set():  # twice: a handler that cleans up is left in peace
             return
@@ -133,15 +173,29 @@ class Work:
         self.outbox.acknowledge(sequence)
 
     def drain(self, drain_id: str | None = None) -> None:
-        """Take no more, give back what is held, finish what runs. With an id it was the server's wish."""
+        """Take no more, give back what is held, finish what runs. With an id it was the server's wish; "" ends that."""
         if drain_id is None:
             self.intent = WorkerIntent.WORKER_INTENT_DRAIN
         else:
             self.drain_id = drain_id
+            if not drain_id:
+                return
+        for lease_id in self.offered:
+            self.outbox.add(LeaseReport(lease_id=lease_id, returned=LeaseReturned()))
+        self.withdraw()
         for lease in self.leases.held():
             self.leases.remove(lease.lease_id)
             if lease.listed:
                 self.outbox.add(LeaseReport(lease_id=lease.lease_id, returned=LeaseReturned()))
+
+    def give_back(self, lease_id: str) -> None:
+        """The server wants a task back for another worker: what is held goes, what has started stays."""
+        lease = self.leases.get(lease_id)
+        if lease is None or lease.started_at is not None:
+            return
+        self.leases.remove(lease_id)
+        if lease.listed:
+            self.outbox.add(LeaseReport(lease_id=lease_id, returned=LeaseReturned()))
 
     def resize(self, slots: int, now: float) -> None:
         """More or fewer slots from now on."""
@@ -155,14 +209,18 @@ class Work:
     def abandon(self) -> list[str]:
         """Stop what still runs and say no more about it; returns whose outcome nobody will hear."""
         self._abandoned = True
+        self.withdraw()
         for lease in self.leases.all():
             lease.cancelled.set()
             self.effects.stop.append(lease)
         return [lease.lease_id for lease in self.leases.all()]
 
+    @property
+    def draining(self) -> bool:
+        """True while it takes nothing more, by its own wish or the server's."""
+        return self.intent != WorkerIntent.WORKER_INTENT_WORK or bool(self.drain_id)
+
     def _refusal(self, task_type: str, slots: int) -> str | None:
-        if self.intent != WorkerIntent.WORKER_INTENT_WORK or self.drain_id:
-            return "this worker is draining"
         if not self._handles(task_type):
             return f"this worker has no handler for task type {task_type!r}"
         return self.leases.no_room(slots)

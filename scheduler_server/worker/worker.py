@@ -19,11 +19,13 @@ from scheduler_api.v1.worker_pb2 import (
 )
 from scheduler_server.worker import outcome as outcomes
 from scheduler_server.worker import tracing
+from scheduler_server.worker.calendar import Calendar
 from scheduler_server.worker.channel import AnyCredentials, dial
 from scheduler_server.worker.coroutines import CLOSE_S
 from scheduler_server.worker.engine import Engine
 from scheduler_server.worker.handlers import Handler
 from scheduler_server.worker.link import Metadata
+from scheduler_server.worker.offer import AskAbout
 from scheduler_server.worker.profile import Profile, check_name, machine
 from scheduler_server.worker.signals import Bell, caught
 from scheduler_server.worker.task_context import RunningTask
@@ -54,6 +56,9 @@ class Worker:
         worker_type: str = "",
         labels: Mapping[str, str] | None = None,
         node: str | None = None,
+        calendar: Calendar | None = None,
+        offers: AskAbout | None = None,
+        accept_within: float | None = None,
         reports_outcomes: bool = True,
         background_tasks: Callable[[], int] = lambda: 0,
         drain_timeout: float = DRAIN_S,
@@ -74,6 +79,10 @@ class Worker:
             worker_type: A kind of worker that the server's configuration knows.
             labels: What tasks may match.
             node: Its machine; None: the host's name.
+            calendar: When it works; None: always.
+            offers: For people: called with each task that is offered, on a thread of its own; the task is theirs once
+                they accept it, and its handler runs then. None: every task is taken.
+            accept_within: Seconds that an offer waits for an answer; then it lapses. Needed with `offers`.
             reports_outcomes: False for a program that only beats: it reports no outcome and lists no lease.
             background_tasks: Says how many tasks it has that the scheduler does not know of.
             drain_timeout: Seconds that running tasks have to finish when it stops.
@@ -87,6 +96,8 @@ class Worker:
         """
         if call_credentials is not None and credentials is None:
             raise ValueError("call_credentials: never sent in plaintext, credentials are needed too")
+        if (offers is None) is not (accept_within is None):
+            raise ValueError("offers, accept_within: who decides about offers, and within which time; both or neither")
         self._drain_timeout_s = drain_timeout
         profile = Profile(
             worker_id=worker_id,
@@ -98,9 +109,11 @@ class Worker:
             labels=dict(labels or {}),
             reports_outcomes=reports_outcomes,
             node=machine() if node is None else node,
+            calendar=calendar,
+            accept_within_s=accept_within,
         )
         self._engine = Engine(
-            profile, lambda: dial(address, credentials, call_credentials), metadata, background_tasks, token
+            profile, lambda: dial(address, credentials, call_credentials), metadata, background_tasks, token, offers
         )
 
     @property
@@ -136,6 +149,7 @@ class Worker:
         specializations: Sequence[str] | None = None,
         labels: Mapping[str, str] | None = None,
         slots: int | None = None,
+        calendar: Calendar | None = None,
     ) -> None:
         """Change what is registered; the server hears it at once. Fewer slots stop nothing that runs.
 
@@ -145,7 +159,11 @@ class Worker:
 
         def change(now: float) -> None:
             self._engine.profile.change(
-                capabilities=capabilities, specializations=specializations, labels=labels, slots=slots
+                capabilities=capabilities,
+                specializations=specializations,
+                labels=labels,
+                slots=slots,
+                calendar=calendar,
             )
             self._engine.work.resize(self._engine.profile.slots, now)
 

@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
+from grpc_channelz.v1 import channelz_pb2
 
 from scheduler_server.access.roles import OPEN, ROLES, Role
 from scheduler_server.access.settings import AccessSettings, LimitSettings, TlsSettings
 from scheduler_server.access.tokens import new_token, shown
+from scheduler_server.rpc.channelz import CHANNELZ
 from scheduler_server.rpc.server import DESCRIPTORS
 from tests.certificates import Authority, Pair, swap
 from tests.contract.server import Problem, Running, problem_of, running, settings
 from tests.contract.server import refused as refused_by
 
 REFLECTION = tuple(f"grpc.reflection.{each}.ServerReflection/ServerReflectionInfo" for each in ("v1", "v1alpha"))
+TRANSPORT = tuple(f"{CHANNELZ}/{each.name}" for each in channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].methods)
 HEALTH = tuple(sorted(OPEN))
 CONTRACT = tuple(f"{service.full_name}/{method.name}" for service in DESCRIPTORS for method in service.methods)
-GUARDED = (*CONTRACT, *REFLECTION)
+GUARDED = (*CONTRACT, *REFLECTION, *TRANSPORT)
 """Every method that the server answers and that not everybody may call, from the descriptors."""
 
 JUNK = b"\xff"

@@ -17,6 +17,7 @@ from tests.contract.access_house import (
     GUARDED,
     NEVER_LET_IN,
     REFLECTION,
+    TRANSPORT,
     Answer,
     House,
     ask,
@@ -31,9 +32,8 @@ ROLE_SETS = (*((role,) for role in Role), (Role.WORKER, Role.VIEWER), (Role.PROD
 
 
 def test_every_method_has_a_role_and_the_table_names_nothing_else() -> None:
-    channelz = {method for method in ROLES if method.startswith("grpc.channelz.v1.Channelz/")}
-    assert set(ROLES) == set(GUARDED) | channelz
-    assert len(channelz) == 7
+    assert set(ROLES) == set(GUARDED)
+    assert len(TRANSPORT) == 7
     health = {
         f"grpc.health.v1.Health/{name}" for name in health_pb2.DESCRIPTOR.services_by_name["Health"].methods_by_name
     }
@@ -251,5 +251,5 @@ async def test_a_stolen_token_that_is_bound_to_a_certificate_is_worth_nothing(mu
 
 
 def test_the_kinds_of_methods_are_all_there() -> None:
-    assert set(REFLECTION) < set(GUARDED)
+    assert {*REFLECTION, *TRANSPORT} < set(GUARDED)
     assert {"scheduler_api.v1.ScheduleService/Schedule", "scheduler_api.v1.AdminService/WatchEvents"} < set(GUARDED)

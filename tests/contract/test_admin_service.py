@@ -13,7 +13,6 @@ import grpc
 import pytest
 from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message_factory import GetMessageClass as message_class  # noqa: N813 -- a function
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -32,9 +31,12 @@ from scheduler_server.rpc import following, paging, status
 from scheduler_server.rpc.admin import AdminCalls
 from scheduler_server.rpc.alerts import AlertCalls
 from scheduler_server.rpc.breaker_calls import BreakerCalls
+from scheduler_server.rpc.calendar_calls import CalendarCalls
 from scheduler_server.rpc.config_calls import ConfigCalls
 from scheduler_server.rpc.dead_letters import DeadLetterCalls
 from scheduler_server.rpc.decision_calls import DecisionCalls
+from scheduler_server.rpc.demand_calls import DemandCalls
+from scheduler_server.rpc.drain_calls import DrainCalls
 from scheduler_server.rpc.explain_calls import ExplainCalls
 from scheduler_server.rpc.fleet_calls import FleetCalls
 from scheduler_server.rpc.history_calls import HistoryCalls
@@ -42,7 +44,10 @@ from scheduler_server.rpc.log_levels import LogLevelCalls
 from scheduler_server.rpc.override_calls import OverrideCalls
 from scheduler_server.rpc.prediction_calls import PredictionCalls
 from scheduler_server.rpc.queue_calls import QueueCalls
+from scheduler_server.rpc.rebalance_calls import RebalanceCalls
+from scheduler_server.rpc.reinstating import ReinstateCalls
 from scheduler_server.rpc.server import ServerSettings
+from scheduler_server.rpc.shadow_calls import ShadowCalls
 from scheduler_server.rpc.waiting_calls import WaitingCalls
 from scheduler_server.scorer.strategies import SCORERS
 from scheduler_server.settings import Settings, StorageSettings
@@ -203,7 +208,9 @@ async def test_the_features_are_the_methods_that_do_not_answer_unimplemented(ser
     assert {"assign", "assign_batch", "get_status", "list_workers", "watch_events", "delivery_stream"} <= features
     assert {"watch_tasks", "wait", "enqueue"} <= features
     assert {"explain_assign", "rank_workers", "list_waiting", "explain_waiting"} <= features
-    assert not {"drain_workers", "list_waiting_tasks"} & features
+    assert {"drain", "drain_workers", "watch_drain"} <= features
+    assert "get_shadow_report" in features
+    assert not {"list_waiting_tasks"} & features
 
 
 async def test_status_counts_workers_leases_streams_and_decisions(server: Server) -> None:
@@ -1062,10 +1069,16 @@ PARTS = (
     LogLevelCalls,
     AlertCalls,
     FleetCalls,
+    ReinstateCalls,
+    CalendarCalls,
     BreakerCalls,
     QueueCalls,
     PredictionCalls,
+    RebalanceCalls,
+    DemandCalls,
+    DrainCalls,
     OverrideCalls,
+    ShadowCalls,
 )
 MISSING = [method.name for method in METHODS if not any(hasattr(part, method.name) for part in PARTS)]
 
@@ -1101,6 +1114,7 @@ def test_the_methods_that_are_there_are_the_ones_promised() -> None:
         "LearnFromHistory",
         "CordonWorker",
         "UncordonWorker",
+        "ReinstateWorker",
         "ForceFallback",
         "TripBreaker",
         "ResetBreaker",
@@ -1110,19 +1124,23 @@ def test_the_methods_that_are_there_are_the_ones_promised() -> None:
         "PauseQueue",
         "ResumeQueue",
         "ListPauses",
+        "DrainWorkers",
+        "GetDrain",
+        "ListDrains",
+        "WatchDrain",
+        "CancelDrain",
         "CreateOverride",
         "ListOverrides",
         "DeleteOverride",
+        "SetWorkerCalendar",
+        "RebalanceWaiting",
+        "GetDemand",
+        "GetShadowReport",
     }
 
 
-async def test_every_other_method_answers_unimplemented_with_a_reason(server: Server) -> None:
-    for method in METHODS:
-        if method.name in MISSING:
-            call = getattr(server.admin, method.name)(message_class(method.input_type)())
-            told = await refused(call.read() if method.server_streaming else call)
-            assert (told.code, told.reason) == (Code.UNIMPLEMENTED, "NOT_SUPPORTED_YET"), method.name
-            assert told.metadata == {"field": f"AdminService.{method.name}"}
+def test_no_method_of_the_contract_is_missing() -> None:
+    assert not MISSING
 
 
 # ------------------------------------------------------------------------------------------------ described

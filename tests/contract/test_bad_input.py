@@ -343,15 +343,28 @@ def registration() -> Iterator[Row]:
     yield from anything(f"{at}.accepts_tasks", True, False)
     yield from anything(f"{at}.reports_outcomes", True, False)
     yield from signed_count(f"{at}.prefetch", 0, 10_000)
-    calendar = f"{at}.calendar"
-    yield from not_yet(f"{calendar}.time_zone", "Europe/Berlin", calendar)
-    yield from not_yet(f"{calendar}.hours[0].days", [1, 8], calendar)
-    yield from not_yet(f"{calendar}.hours[0].start_minute", 2**32 - 1, calendar)
-    yield from not_yet(f"{calendar}.hours[0].end_minute", 2**32 - 1, calendar)
-    yield from not_yet(f"{calendar}.hours[0].slots", -1, calendar)
-    yield from not_yet(f"{calendar}.absences[0].start", Timestamp(seconds=2**62), calendar)
-    yield from not_yet(f"{calendar}.absences[0].end", Timestamp(nanos=-1), calendar)
-    yield from not_yet(f"{calendar}.absences[0].reason", "\0", calendar)
+    yield from span(f"{at}.accept_within", above_zero=True)
+    yield from calendar(f"{at}.calendar")
+
+
+def calendar(at: str) -> Iterator[Row]:
+    for what, zone in (("empty", ""), ("unknown", "Europe/Atlantis"), ("a path", "../UTC"), *BAD_TEXTS.items()):
+        yield Row(f"{at}.time_zone", what, zone, f"{at}.time_zone")
+    yield Row(f"{at}.time_zone", "known", "Europe/Berlin", None)
+    hours, absence = f"{at}.hours[0]", f"{at}.absences[0]"
+    for days, wrong in (([], ""), ([0], "[0]"), ([1, 8], "[1]"), ([1] * 8, ""), ([7, 1, 7], None)):
+        yield Row(f"{hours}.days", str(days), days, None if wrong is None else f"{hours}.days{wrong}")
+    yield from count(f"{hours}.start_minute", 0, 1_439)
+    yield from count(f"{hours}.end_minute", 1, 1_440)
+    yield from signed_count(f"{hours}.slots", 1, 10_000)
+    yield from instant(f"{absence}.start", taken=f"{absence}.end")
+    yield from instant(f"{absence}.end")
+    yield from text(f"{absence}.reason")
+    stretch = worker_pb2.WorkingHours(days=[1], end_minute=1)
+    away = worker_pb2.Absence(start=Timestamp(seconds=1), end=Timestamp(seconds=2))
+    for name, value, most in (("hours", stretch, 64), ("absences", away, 366)):
+        yield Row(f"{at}.{name}", f"{most}", [value] * most, None)
+        yield Row(f"{at}.{name}", f"{most + 1}", [value] * (most + 1), f"{at}.{name}")
 
 
 ASSIGN, REPORT, GET, CANCEL, BEAT = list(assign()), list(report()), list(key("task")), list(cancel()), list(beat())
@@ -431,6 +444,11 @@ def a_beat(row: Row, worker_id: str) -> worker_pb2.WorkerHeartbeat:
         message.reports.add(lease_id="l").started.SetInParent()
     if row.path.startswith("reports[0].finished"):
         message.reports[0].finished.status = task_pb2.OUTCOME_STATUS_SUCCEEDED
+    if row.path.startswith("registration.calendar"):
+        right = message.registration.calendar
+        right.time_zone = "UTC"
+        right.hours.add(days=[1], start_minute=0, end_minute=1)
+        right.absences.add(start=Timestamp(seconds=1), end=Timestamp(seconds=2))
     if row.path.startswith("running.leases["):
         message.running.leases.add(lease_id="l")
     return put(message, row)  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from scheduler_api.v1 import admin_service_pb2 as admin
 from scheduler_api.v1 import admin_service_pb2_grpc
 from scheduler_server.alerts.settings import AlertSettings
 from scheduler_server.app import App
+from scheduler_server.assignment.demand_settings import DemandSettings
 from scheduler_server.config.options import options_of
 from scheduler_server.model.fleet_event import FleetEventKind
+from scheduler_server.registry.admission_settings import EjectionSettings, RampSettings
 from scheduler_server.registry.settings import WorkerSettings
 from scheduler_server.rpc.live_settings import FIXED, LIVE, RESTART, markdown
 from scheduler_server.rpc.server import ServerSettings
@@ -115,7 +118,9 @@ def _read_live(app: App) -> dict[str, Any]:
         "assignment.explain_share": 1.0 / core.placement.explaining._every,
         **{f"health.{name}": getattr(silence, name) for name in (
             "healthy_within_s", "unhealthy_after_s", "remove_after_s", "degraded_load", "recovered_load", "cpu_weight",
-            "memory_weight")},
+            "memory_weight", "slow_below")},
+        **{f"ejection.{each.name}": getattr(core.ejecting._settings, each.name) for each in fields(EjectionSettings)},
+        **{f"ramp.{each.name}": getattr(core.ramping._settings, each.name) for each in fields(RampSettings)},
         "health.lost_after_s": core.departures._lost_after_s,
         "health.cleanup": core.settings.health.cleanup,
         "health.cleanup_interval_s": core.settings.health.cleanup_interval_s,
@@ -145,12 +150,30 @@ def _read_live(app: App) -> dict[str, Any]:
         "scorer.max_wait_ms": scorer._max_wait_ms,
         "fallback.failure_threshold": core.breaker._threshold,
         "fallback.retry_after_s": core.breaker._retry_after_s,
+        "assignment.drains_kept_s": core.drains._register.kept_s,
+        "assignment.drain_stop_within_s": core.drains.stops._within_s,
+        "worker.within_shift": "start" if core.placement.within is None else "end_p90",
+        "worker.hand_over_at_shift_end": core.shifts._hands_over,
+        **{f"rebalance.{name}": getattr(core.rebalancing._settings, name) for name in (
+            "interval_s", "max_tasks", "move_staged", "least_gain_s", "least_gain_ratio", "rest_s", "max_moves",
+            "confirm_within_s")},
+        **{f"demand.{each.name}": getattr(core.settings.demand, each.name) for each in fields(DemandSettings)},
+        "shadow.policies": list(app.shadow.names),
+        "shadow.loop_share": app.shadow.settings.loop_share,
+        "shadow.kept": app.shadow.settings.kept,
         "queue.order": queue.waiting.order.name,
         "queue.patience": queue.waiting.order.basis[1],
         "queue.priority_worth_s": queue.waiting.order.basis[2],
         "queue.tenant_weights": queue.tenants._weights,
         **{f"queue.{name}": getattr(queue._settings, name) for name in (
             "max_length", "tenant_share", "max_payload_bytes")},
+        "access.reload_s": app.access._reload_s,
+        "limits.overrides": app.overriding.most,
+        "limits.standing_orders": app.admin._most_orders(),
+        "history.max_pending": app.stores.history.writer._max_pending,  # type: ignore[union-attr]
+        "history.flush_interval_s": app.stores.history.writer._interval_s,  # type: ignore[union-attr]
+        "history.sample_interval_s": app.stores.history.sampler._interval_s,  # type: ignore[union-attr]
+        "history.sampled_workers": app.stores.history.sampler._most,  # type: ignore[union-attr]
         "alerts.off": [name for name in ("workers_lost",) if name not in app.alerts.rules],
         "alerts.threshold": {"waiting_age": app.alerts.rules["waiting_age"].threshold},
         "alerts.clear_threshold": {"waiting_age": app.alerts.rules["waiting_age"].clear_threshold},
@@ -182,15 +205,30 @@ _NEW: dict[str, Any] = {
     "queue.tenant_weights": {"t": 2.0}, "queue.max_length": 501, "queue.tenant_share": 0.25,
     "queue.max_payload_bytes": 4_096, "alerts.off": ["workers_lost"], "alerts.threshold": {"waiting_age": 50.0},
     "alerts.clear_threshold": {"waiting_age": 40.0}, "alerts.for_s": {"waiting_age": 5.0}, "alerts.clear_after_s": 3.0,
-    "alerts.interval_s": 9.0,
+    "alerts.interval_s": 9.0, "access.reload_s": 5.0, "history.max_pending": 2_000, "history.flush_interval_s": 0.5,
+    "history.sample_interval_s": 30.0, "history.sampled_workers": 77, "limits.overrides": 17,
+    "limits.standing_orders": 18, "health.slow_below": 0.1, "ejection.enabled": False, "ejection.certainty": 1e5,
+    "ejection.tolerated": 0.1, "ejection.first_s": 5.0, "ejection.growth": 3.0, "ejection.longest_s": 600.0,
+    "ejection.max_share": 0.5, "ejection.trial_tasks": 2, "ejection.forget_after_s": 60.0, "ramp.over_s": 1.0,
+    "ramp.first_share": 0.5, "ramp.tasks": 3, "assignment.drains_kept_s": 77.0,
+    "assignment.drain_stop_within_s": 7.0, "worker.within_shift": "end_p90", "worker.hand_over_at_shift_end": False,
+    "rebalance.interval_s": 7.0, "rebalance.max_tasks": 9, "rebalance.move_staged": False,
+    "rebalance.least_gain_s": 2.0, "rebalance.least_gain_ratio": 0.4, "rebalance.rest_s": 11.0,
+    "rebalance.max_moves": 2, "rebalance.confirm_within_s": 3.0,
+    "demand.target_wait_s": 12.0, "demand.interval_s": 2.0, "demand.smooth_s": 33.0,
+    "demand.classes": {"gpu": ("cuda",)}, "shadow.policies": ["random", "caller"], "shadow.loop_share": 0.25,
+    "shadow.kept": 123,
 }  # fmt: skip
 
 _ELSEWHERE = {
     # Other scorers have these: tests/unit/scorer shows what they do, and test_reconfiguring that a scorer is made anew.
     "scorer.capacity_weight", "scorer.success_weight", "scorer.speed_weight", "scorer.specialization_bonus",
     "scorer.room_weight", "scorer.health_score_floor",
+    # With access control: test_access_limits_live.
+    "limits.assign_per_s", "limits.assign_burst", "limits.assign_in_flight", "limits.workers", "limits.streams",
+    "limits.task_types", "limits.tenants", "limits.labels", "limits.capabilities", "limits.names_kept_s",
     # With a collector, and with Redis.
-    "traces.sample_ratio",
+    "traces.sample_ratio", "metrics.otlp_interval_s",
     "dispatch.batch", "dispatch.max_deliveries", "dispatch.dead_letters_max", "dispatch.published_max",
     "dispatch.trim_every_s", "dispatch.keep_s",
 }  # fmt: skip
@@ -484,6 +522,15 @@ async def test_fields_out_of_range_are_refused(live: Running, fields: dict[str, 
 # ---------------------------------------------------------------------- tried
 
 
+async def test_null_is_no_value_and_names_of_a_mask_are_given_one_by_one(live: Running) -> None:
+    told = await refused(update(live, {"queue.order": None, "scorer.wait_weight": 7}))
+    assert told.fields == ["values[queue.order]", "values[scorer.wait_weight]"]
+    assert "queue.order]: is null: to go back to what was loaded, name it in update_mask alone" in told.message
+    await update(live, {"queue.patience": None})  # which may be none
+    told = await refused(update(live, {"queue.order": "fifo"}, mask=("queue.order,queue.patience",)))
+    assert "update_mask[0]: has commas" in told.message
+
+
 async def test_a_dry_run_decides_the_last_tasks_anew_and_changes_nothing(live: Running) -> None:
     await live.worker("fast", registration={"max_concurrent_tasks": 9}, cpu_usage=0.6)
     await live.worker("idle", registration={"max_concurrent_tasks": 9})
@@ -510,6 +557,25 @@ async def test_a_dry_run_of_weights_goes_by_the_candidates_that_were_recorded(li
     answer = await update(live, {"scorer.load_weight": 0.9}, dry_run=True, replay_decisions=1)
     assert (answer.effect.decisions, answer.effect.changed_workers) == (1, 0)
     assert "1 decisions: from its recorded candidates" in list(answer.warnings)
+
+
+async def test_a_dry_run_goes_by_the_overrides_in_force(live: Running) -> None:
+    for name in ("fast", "idle", "slow"):
+        await live.worker(name, registration={"max_concurrent_tasks": 9}, cpu_usage=0.0 if name == "idle" else 0.6)
+    live.record("fast").speed = 4.0
+    live.record("slow").speed = 0.5
+    await live.assign("t")
+    scope, workers = admin.OverrideScope(tenant=""), admin.OverrideExclude(worker_ids=["fast"])
+    asked = admin.CreateOverrideRequest(override=admin.Override(scope=scope, exclude=workers))
+    await stub(live).CreateOverride(asked, timeout=DEADLINE_S)
+    answer = await update(live, {"scorer.strategy": "earliest_finish"}, dry_run=True, replay_decisions=1)
+    assert (answer.effect.decisions, answer.effect.changed_workers) == (1, 0)
+    assert any("under the overrides in force now" in said for said in answer.warnings)
+    cap = admin.OverrideCap(max_concurrent=0)
+    asked = admin.CreateOverrideRequest(override=admin.Override(scope=scope, cap=cap))
+    await stub(live).CreateOverride(asked, timeout=DEADLINE_S)
+    answer = await update(live, {"scorer.strategy": "earliest_finish"}, dry_run=True, replay_decisions=1)
+    assert "1 decisions: an override holds such tasks back now" in list(answer.warnings)
 
 
 async def test_a_dry_run_says_what_it_cannot_judge(live: Running) -> None:

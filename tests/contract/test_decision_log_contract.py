@@ -24,6 +24,7 @@ from scheduler_server.storage.decision_log import (
     PageTokenInvalid,
     Retention,
     Shadowed,
+    ShadowFilter,
     Span,
     SqliteLog,
     UtilizationQuery,
@@ -344,6 +345,26 @@ def test_audit_entries_and_events_are_listed_newest_first_by_each_filter(log: De
 def test_shadow_decisions_are_taken(log: DecisionLog) -> None:
     entry = Shadowed("other", decision(1), "w-1", 0.0, 100.0, 0.5, "PREDICTED", "BEST_SCORE")
     log.write(batch([entry, entry._replace(error="it failed", worker_id="")]))
+
+
+def test_shadow_decisions_are_told_newest_first_with_how_long_the_task_took(log: DecisionLog) -> None:
+    def shadowed(number: int, policy: str = "one") -> Shadowed:
+        return Shadowed(policy, decision(number), "w-1", 1.0, 100.0, 0.5, "", "")
+
+    entries = [shadowed(1), shadowed(2), shadowed(2, "other"), shadowed(3), shadowed(4)]
+    failed = finished(3)._replace(status=OutcomeStatus.FAILED)
+    log.write(batch([*entries, finished(1, 120.0), finished(2, 80.0), failed]))
+    first = log.shadows(ShadowFilter(policy="one"), limit=3)
+    rest = log.shadows(ShadowFilter(policy="one"), limit=3, after=first.next)
+    told = [(each.row.decision_id, each.took_ms) for each in (*first.items, *rest.items)]
+    assert told == [("d-run1-4", None), ("d-run1-3", None), ("d-run1-2", 80.0), ("d-run1-1", 120.0)]
+    assert (len(first.items), rest.next) == (3, "")
+    everything = log.shadows(ShadowFilter(), limit=10).items
+    assert [each.row.policy for each in everything].count("other") == 1
+    at = decision(3).decided_at
+    (one,) = log.shadows(ShadowFilter(Span(at, at + 0.5)), limit=10).items
+    assert one.row.decision_id == "d-run1-3"
+    assert log.shadows(ShadowFilter(policy="nobody"), limit=10).items == []
 
 
 # ------------------------------------------------------------------ written once

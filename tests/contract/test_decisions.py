@@ -236,6 +236,7 @@ async def test_filters_hold_together(asked: Historian) -> None:
     only = [decision_pb2.DECISION_CAUSE_ONLY_CANDIDATE]
     assert await asked.ids(causes=only) == ["three", "one"]
     assert await asked.ids(policy_revision=2) == []
+    assert await asked.ids(policy_revision=2**63 - 1) == []
     assert await asked.ids(scorer="weighted", range=between(WALL_S, WALL_S + 0.5)) == ["one"]
     assert await asked.ids(range=between(WALL_S + 0.5)) == ["four", "three", "two"]
     assert await asked.ids(override_id="o-1") == []
@@ -252,6 +253,7 @@ async def test_filters_hold_together(asked: Historian) -> None:
         ({"causes": [1, 99]}, "causes[1]"),
         ({"outcomes": [0]}, "outcomes[0]"),
         ({"page_size": 1_001}, "page_size"),
+        ({"policy_revision": 2**63}, "policy_revision"),
     ],
 )
 async def test_a_malformed_filter_is_refused_by_its_field(

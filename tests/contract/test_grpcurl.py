@@ -45,6 +45,7 @@ def test_list_shows_every_service(shell: Shell) -> None:
     assert set(listed.out.split()) == {
         SCHEDULE,
         "scheduler_api.v1.AdminService",
+        "grpc.channelz.v1.Channelz",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
@@ -73,6 +74,11 @@ def test_health_answers(shell: Shell) -> None:
     assert shell("grpc.health.v1.Health/Check").json() == {"status": "SERVING"}
     listed = shell("grpc.health.v1.Health/List").json()
     assert {each["status"] for each in listed["statuses"].values()} == {"SERVING"}
+
+
+def test_channelz_tells_of_the_transport(shell: Shell) -> None:
+    (server,) = shell("grpc.channelz.v1.Channelz/GetServers").json()["server"]
+    assert int(server["data"]["calls_started"]) >= 1
 
 
 def test_a_task_is_placed_run_and_reported_with_nothing_but_grpcurl(shell: Shell) -> None:

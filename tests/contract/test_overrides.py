@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.struct_pb2 import Value
 
 from scheduler_api.v1 import admin_service_pb2 as admin
 from scheduler_api.v1 import admin_service_pb2_grpc, decision_pb2, task_pb2
 from scheduler_api.v1 import schedule_service_pb2 as api
-from scheduler_server.assignment.overrides import MOST_OVERRIDES
 from scheduler_server.model.fleet_event import FleetEventKind
+from scheduler_server.model.override import Action
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.settings import Settings, StorageSettings
 from scheduler_server.storage.snapshot_store import SnapshotError
@@ -149,13 +150,31 @@ async def test_what_contradicts_another_is_refused_unless_forced(live: Running) 
 
 async def test_there_may_be_so_many_overrides_and_no_more(live: Running) -> None:
     boost = {"boost": admin.OverrideBoost(priority_delta=0.1)}
-    for number in range(MOST_OVERRIDES):
+    limited = admin.UpdateConfigRequest(values={"limits.overrides": Value(number_value=3)})
+    await stub(live).UpdateConfig(limited, timeout=DEADLINE_S)
+    for number in range(3):
         await create(live, boost, scope=admin.OverrideScope(task_type=f"t{number}"))
-    problem = await refused(create(live, boost))
-    assert (problem.code, problem.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_OVERRIDES")
-    assert problem.metadata["limit"] == str(MOST_OVERRIDES)
+    for dry_run in (False, True):
+        problem = await refused(create(live, boost, dry_run=dry_run))
+        assert (problem.code, problem.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_OVERRIDES")
+        assert problem.metadata["limit"] == "limits.overrides"
+        assert "limits.overrides is 3" in problem.message
     await delete(live, (await listed(live, page_size=1))[0].override_id)
     await create(live, boost)
+
+
+async def test_overrides_are_counted_by_kind_in_force_and_applied(live: Running) -> None:
+    await workers(live, "w1", "w2")
+    overrides = live.app.core.overrides
+    await create(live, pin("w1"), override_id="p")
+    await create(live, cap(1), override_id="c")
+    await live.assign("t", task_type="t")
+    await refused(live.assign("held", task_type="t"))
+    assert overrides.counts == {Action.PIN: 1, Action.EXCLUDE: 0, Action.CAP: 1, Action.BOOST: 0}
+    assert overrides.applied_by_kind == {Action.PIN: 1, Action.EXCLUDE: 0, Action.CAP: 1, Action.BOOST: 0}
+    await delete(live, "p")
+    assert overrides.counts[Action.PIN] == 0
+    assert overrides.applied_by_kind[Action.PIN] == 1
 
 
 _MANY = tuple(f"w{n:03}" for n in range(257))

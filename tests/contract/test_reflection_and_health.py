@@ -9,6 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2 as reflection
 
+from scheduler_server.rpc.channelz import CHANNELZ
 from scheduler_server.rpc.server import DESCRIPTORS
 from tests.contract.server import DEADLINE_S, Running, refused
 
@@ -79,11 +80,11 @@ def files(answer: reflection.ServerReflectionResponse) -> list[FileDescriptorPro
 async def test_reflection_lists_everything_that_answers(live: Running, version: str) -> None:
     (answer,) = await ask(live, version, reflection.ServerReflectionRequest(list_services=""))
     listed = {each.name for each in answer.list_services_response.service}
-    assert listed == {SCHEDULE, ADMIN, "grpc.health.v1.Health", V1, V1ALPHA}
+    assert listed == {SCHEDULE, ADMIN, "grpc.health.v1.Health", CHANNELZ, V1, V1ALPHA}
 
 
 @pytest.mark.parametrize("version", [V1, V1ALPHA])
-@pytest.mark.parametrize("symbol", [SCHEDULE, ADMIN, "grpc.health.v1.Health", V1, V1ALPHA])
+@pytest.mark.parametrize("symbol", [SCHEDULE, ADMIN, "grpc.health.v1.Health", CHANNELZ, V1, V1ALPHA])
 async def test_each_service_listed_can_be_described_with_all_it_imports(
     live: Running, version: str, symbol: str
 ) -> None:

@@ -323,8 +323,9 @@ def test_what_is_asked_wrongly_is_told_in_one_line_with_exit_code_2(words: list[
 
 def test_every_command_is_listed_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     listed = typed().out
+    width = max(map(len, COMMANDS))
     for name, about in COMMANDS.items():
-        assert f"  {name:11}  {about}" in listed
+        assert f"  {name:{width}}  {about}" in listed
         command = load(name)
         assert (command.run is None) != (command.steps is None)
         with pytest.raises(SystemExit) as done:
@@ -369,7 +370,7 @@ async def test_a_tab_offers_commands_options_values_and_workers(live: Running) -
 
 
 def test_a_tab_where_no_server_is_offers_nothing_and_says_nothing() -> None:
-    assert typed("completion", "candidates", "worker", "", SCHEDCTL_SERVER="127.0.0.1:1") == Ran(0, "", "")
+    assert typed("completion", "candidates", "cordon", "", SCHEDCTL_SERVER="127.0.0.1:1") == Ran(0, "", "")
 
 
 def test_an_event_tells_its_kind_where_its_words_do_not() -> None:

@@ -89,6 +89,14 @@ async def test_a_task_that_the_server_has_forgotten_is_told_from_the_log(asked: 
     assert (await ctl(asked.server, "task", "nobody")).code == 1
 
 
+async def test_a_task_that_nobody_knows_is_refused_with_names_that_are_near(asked: Historian) -> None:
+    ran = await ctl(asked.server, "task", "t33")
+    assert (ran.code, ran.out) == (1, "")
+    assert "task 't33' is not known, or no longer kept; known are t3; --tenant names its tenant" in ran.err
+    ran = await ctl(asked.server, "task", "nobody", "--tenant", "x")
+    assert ran.err.strip() == "schedctl: task 'nobody' is not known, or no longer kept"
+
+
 async def test_a_task_that_is_known_says_what_came_of_its_decision(asked: Historian) -> None:
     out = (await ctl(asked.server, "task", "t3")).out
     assert "took            2.50s, predicted" in out

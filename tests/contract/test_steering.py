@@ -1,14 +1,19 @@
 """What operators order: cordons, pauses, a forced fallback, circuits, priorities, forgetting; each code of each."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.struct_pb2 import Value
 
 from scheduler_api.v1 import admin_service_pb2 as admin
 from scheduler_api.v1 import admin_service_pb2_grpc, decision_pb2, task_pb2, worker_pb2
 from scheduler_api.v1 import schedule_service_pb2 as api
-from tests.contract.server import DEADLINE_S, WALL_S, Problem, Running, refused, span, task
+from scheduler_server.model.standing import OrderKind
+from scheduler_server.rpc.server import ServerSettings
+from scheduler_server.settings import Settings, StorageSettings
+from tests.contract.server import DEADLINE_S, WALL_S, Problem, Running, refused, running, span, task
 
 ONE = worker_pb2.WorkerRegistration(max_concurrent_tasks=1, reports_outcomes=True)
 LONGEST = "x" * 4_096
@@ -33,6 +38,10 @@ async def enqueue(live: Running, task_id: str, **fields: Any) -> api.AssignRespo
 async def waiting(live: Running, task_id: str) -> admin.WaitingTask:
     listed: admin.ListWaitingResponse = await ask(live, "ListWaiting")
     return next(each for each in listed.tasks if each.task.task_id == task_id)
+
+
+def kept_in(folder: Path) -> Settings:
+    return Settings(storage=StorageSettings(state_folder=str(folder)), server=ServerSettings(listen="127.0.0.1:0"))
 
 
 def key(task_id: str, **fields: Any) -> task_pb2.TaskKey:
@@ -296,6 +305,27 @@ async def test_only_what_waits_has_a_priority_to_change(live: Running) -> None:
         assert (await problem(live, "ReprioritizeTask", task=key("runs"), priority=priority)).fields == ["priority"]
 
 
+async def test_as_many_orders_stand_as_the_limit_allows_and_no_more(live: Running) -> None:
+    await live.worker("w1", registration=ONE)
+    await live.worker("w2", registration=ONE)
+    await ask(live, "UpdateConfig", values={"limits.standing_orders": Value(number_value=2)})
+    await ask(live, "CordonWorker", worker_id="w1")
+    await ask(live, "PauseQueue")
+    for method, fields in (
+        ("CordonWorker", {"worker_id": "w2"}),
+        ("PauseQueue", {"scope": admin.QueueScope(task_type="x")}),
+        ("ForceFallback", {"forced": True}),
+        ("TripBreaker", {"task_type": "x"}),
+    ):
+        told = await problem(live, method, **fields)
+        assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_ORDERS")
+        assert told.metadata["limit"] == "limits.standing_orders"
+    await ask(live, "PauseQueue", reason="in place of the one that stands")
+    await ask(live, "UncordonWorker", worker_id="w1")
+    await ask(live, "CordonWorker", worker_id="w2")
+    assert live.app.core.standing.counts[OrderKind.CORDON] == 1
+
+
 # ---------------------------------------------------------------------- predictions
 
 
@@ -328,6 +358,38 @@ async def test_what_was_learned_is_listed_sorted_filtered_and_paged(live: Runnin
     assert not (await ask(live, "ListPredictions", min_samples=100)).predictions
     assert (await ask(live, "ListPredictions", key_contains="RESIZE")).predictions
     assert (await problem(live, "ListPredictions", order_by="colour")).fields == ["order_by"]
+
+
+async def test_a_prediction_tells_when_it_last_learned_and_when_its_durations_changed(live: Running) -> None:
+    nine = worker_pb2.WorkerRegistration(max_concurrent_tasks=9, reports_outcomes=True)
+    stream = await live.worker("w1", registration=nine)
+    at = []
+    for number in range(40):
+        live.forward(60.0)
+        at.append(live.clock.wall)
+        await stream.beat()
+        lease = (await live.assign(f"t{number}", task_type="encode")).decision.lease_id
+        outcome = task_pb2.Outcome(
+            status=task_pb2.OUTCOME_STATUS_SUCCEEDED, duration=span(2.0 if number < 36 else 90.0)
+        )
+        report = api.OutcomeReport(lease_id=lease, outcome=outcome)
+        await live.stub.ReportOutcome(api.ReportOutcomeRequest(reports=[report]), timeout=DEADLINE_S)
+    found = (await ask(live, "ListPredictions", task_type="encode", order_by="updated_at desc")).predictions[0]
+    assert found.updated_at.ToNanoseconds() / 1e9 == pytest.approx(at[-1], abs=1.0)
+    assert found.drift_count == 1
+    assert at[36] <= found.last_drift_at.ToNanoseconds() / 1e9 <= at[-1] + 1.0
+
+
+async def test_what_cannot_be_forgotten_on_disk_is_told(tmp_path: Path) -> None:
+    async with running(kept_in(tmp_path)) as live:
+        await learned(live)
+        (tmp_path / "snapshot.tmp").mkdir()
+        answer = await ask(live, "ForgetPredictions", task_type="resize")
+        assert answer.forgotten_keys >= 1
+        assert ["a restart before the next snapshot" in each for each in answer.warnings] == [True]
+        assert [part.name for part in (await ask(live, "GetStatus")).degraded] == ["store.snapshot"]
+        (tmp_path / "snapshot.tmp").rmdir()
+        assert not (await ask(live, "ForgetPredictions", all=True)).warnings
 
 
 async def test_a_type_a_key_and_everything_is_forgotten(live: Running) -> None:

@@ -12,6 +12,7 @@ from scheduler_api.v1 import admin_service_pb2 as admin_api
 from scheduler_api.v1 import admin_service_pb2_grpc, task_pb2, worker_pb2
 from scheduler_api.v1 import schedule_service_pb2 as api
 from scheduler_server.client import (
+    ENDED,
     AsyncSchedulerClient,
     InvalidTask,
     NoFreeSlot,
@@ -144,6 +145,34 @@ async def test_a_lost_task_is_told(watched: tuple[Running, Watch]) -> None:
     lease = (await live.assign()).decision.lease_id
     await stream.beat(reports=[worker_pb2.LeaseReport(lease_id=lease, returned=worker_pb2.LeaseReturned())])
     assert await watch.some(2) == [("t", "PLACED"), ("t", "LOST")]
+
+
+async def test_a_reader_may_choose_states_and_is_told_of_no_others(live: Running) -> None:
+    ends = await Watch(live, states=[task_pb2.TASK_STATE_FINISHED, task_pb2.TASK_STATE_CANCELLED]).begin()
+    every = await Watch(live).begin()
+    for task_id in ("1", "2"):
+        await enqueue(live, task_id)
+        await live.cancel(task_id)
+    assert await every.some(4) == [("1", "WAITING"), ("1", "CANCELLED"), ("2", "WAITING"), ("2", "CANCELLED")]
+    assert await ends.some(2) == [("1", "CANCELLED"), ("2", "CANCELLED")]
+    again = Watch(live, states=[task_pb2.TASK_STATE_WAITING], resume_token=every.token.rpartition(".")[0] + ".0")
+    assert await again.some(2) == [("1", "WAITING"), ("2", "WAITING")], "a token is good for other states too"
+
+
+@pytest.mark.parametrize("number", [0, max(task_pb2.TaskState.values()) + 1])
+async def test_a_state_without_a_meaning_is_refused(live: Running, number: int) -> None:
+    problem = await Watch(live, states=[task_pb2.TASK_STATE_PLACED, number]).problem()
+    assert (problem.code, problem.fields) == ("INVALID_ARGUMENT", ["states[1]"])
+
+
+async def test_the_sdk_asks_for_ends_only(live: Running) -> None:
+    client = AsyncSchedulerClient(live.app.address)
+    async with client, asyncio.timeout(DEADLINE_S), client.watch_tasks(states=ENDED) as changes:
+        await enqueue(live, "1")
+        await live.cancel("1")
+        async for change in changes:
+            assert change.status.state is TaskState.CANCELLED
+            break
 
 
 async def test_a_reader_may_choose_a_tenant_or_tasks(live: Running) -> None:

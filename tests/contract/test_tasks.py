@@ -8,7 +8,7 @@ from scheduler_api.v1 import schedule_service_pb2 as api
 from scheduler_api.v1 import task_pb2, worker_pb2
 from scheduler_api.v1.admin_service_pb2 import GetWorkerRequest
 from scheduler_api.v1.admin_service_pb2_grpc import AdminServiceStub
-from tests.contract.server import WALL_S, Running, Stream, digest, heartbeat, refused, span, task
+from tests.contract.server import WALL_S, Running, digest, refused, span, task
 
 
 async def test_a_task_that_was_never_seen_is_not_found(live: Running) -> None:
@@ -173,16 +173,6 @@ async def test_inside_a_batch_that_is_the_status_of_the_item(live: Running) -> N
 async def test_one_slot_said_aloud_is_one_slot(live: Running) -> None:
     await live.worker()
     assert (await live.assign(slots=1)).decision.worker_id == "w"
-
-
-async def test_what_a_later_version_lets_workers_say_ends_their_stream(live: Running) -> None:
-    registration = worker_pb2.WorkerRegistration(calendar=worker_pb2.Calendar(time_zone="UTC"))
-    stream: Stream = live.stream()
-    await stream.call.write(heartbeat("w", registration=registration))
-    problem = await stream.problem()
-    assert (problem.code, problem.reason) == ("UNIMPLEMENTED", "NOT_SUPPORTED_YET")
-    assert problem.metadata["field"] == "registration.calendar"
-    assert not live.core.fleet.records
 
 
 async def test_a_worker_that_takes_tasks_beyond_its_slots_has_them_staged_and_the_server_says_so(live: Running) -> None:

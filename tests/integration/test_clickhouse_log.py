@@ -152,12 +152,16 @@ async def test_a_connection_cut_again_and_again_doubles_nothing(server: ClickHou
         mine = int(network.address.rpartition(":")[2])
         log = ClickHouseLog(server.address(database, "127.0.0.1", mine), timeout_s=5.0)
         async with writing(log, batch_entries=500, flush_interval_s=0.01) as writer:
-            number = 0
-            for _ in range(40):
+            number = 100
+            hand_over(writer, range(number))
+            assert await writer.flushed(DEADLINE_S)  # there is a connection to cut
+            for turn in range(400):
                 hand_over(writer, range(number, number + 100))
                 number += 100
                 await asyncio.sleep(0.05)
                 network.cut()
+                if turn >= 40 and writer.status().failures:
+                    break
             assert await writer.flushed(DEADLINE_S)
             assert writer.status().failures > 0
             assert (writer.status().written, writer.status().dropped) == (2 * number, 0)
@@ -315,6 +319,22 @@ async def test_tables_that_were_taken_away_are_made_again(server: ClickHouse, da
         assert await writer.flushed(DEADLINE_S)
         client.disconnect()
     assert counted(server, database) == (10,) * 4
+
+
+async def test_one_table_that_was_taken_away_is_made_again_and_counted_in_the_sums(
+    server: ClickHouse, database: str
+) -> None:
+    log = ClickHouseLog(server.address(database))
+    async with writing(log) as writer:
+        hand_over(writer, range(10))
+        assert await writer.flushed(DEADLINE_S)
+        client = server.client(database)
+        client.execute("DROP TABLE outcomes")
+        hand_over(writer, range(10, 20))
+        assert await writer.flushed(DEADLINE_S)
+        assert client.execute("SELECT count() FROM outcomes") == [(10,)]
+        client.disconnect()
+    assert counted(server, database) == (20, 20, 20, 20)
 
 
 def test_a_newer_version_is_refused_and_left_as_it_is(server: ClickHouse, database: str) -> None:

@@ -41,6 +41,9 @@ def test_a_short_demo_shows_every_figure_leaves_nothing_and_succeeds(tmp_path: P
     for figure in ("mean wait", "p99 wait", "last task done after"):
         assert re.search(rf"^  {figure} +\d+\.\d+ s +\d+\.\d+ s +[\d.]+$", said, re.MULTILINE), figure
     assert re.search(r"^  busy-slot spread \(CoV\) +\d\.\d+ +\d\.\d+ +\d+\.\d+$", said, re.MULTILINE)
+    assert re.search(
+        r"^  round_robin +\d+ +\d+% +\d+ +[+-]\d\.\d+ s +[+-]\d\.\d+ s and [+-]\d\.\d+ s$", said, re.MULTILINE
+    )
     assert re.search(r"^One decision explained: scheduler-\d{4} \(.*, needs .*\)$", said, re.MULTILINE)
     assert re.search(r"^  candidates, best first +score", said, re.MULTILINE)
     assert re.search(r"^  not candidates: \d", said, re.MULTILINE)

@@ -18,6 +18,8 @@ bootstrap interval, and stands beside the ratio of the baseline to itself, measu
     decisions.py    a core of any size in this process, timed event by event and step by step
     open_loop.py    client: Assign at intended times
     beat_client.py  client: worker streams
+    scale_core.py   a core of any size in a process of its own: its events and its memory
+    peers/          Dask, Celery and ours behind one face, each with its workers and its client
 
 BENCH_SECONDS and BENCH_PAIRS change the length of a window and the number of pairs.
 """

@@ -10,6 +10,8 @@ from random import Random
 from statistics import median
 from typing import Any
 
+import psutil
+
 from scheduler_api.v1 import schedule_service_pb2, task_pb2
 from scheduler_server.app import make_core
 from scheduler_server.assignment.effects import Reply
@@ -34,9 +36,12 @@ Micros = dict[str, float]
 
 
 class Mix:
-    """One core with its fleet. A turn is one assign, the outcome of the oldest lease, and one heartbeat."""
+    """One core with its fleet. A turn is one assign, the outcome of the oldest lease, and one heartbeat.
 
-    def __init__(self, workers: int, scorer: str) -> None:
+    `most_held` bounds the leases that are out, for fleets whose leases would fill the memory.
+    """
+
+    def __init__(self, workers: int, scorer: str, most_held: int | None = None) -> None:
         self.core = make_core(settings(scorer, ""), system_now(), "0badcafe")
         self._random = Random(workers)
         self._requests = fleet.requests()
@@ -52,8 +57,11 @@ class Mix:
             self.core.link.memories[spec.worker_id] = fleet.memory(spec)
             self.core.handle(system_now(), fleet.connect(spec, -1 - at))
         self._samples = [(spec.cpu, spec.memory) for spec in fleet.specs(workers)]
-        for _ in range(max(1, int(slots * UTILISATION))):
+        self.loaded_rss_bytes = _rss_bytes()
+        held = max(1, int(slots * UTILISATION))
+        for _ in range(held if most_held is None else min(held, most_held)):
             self._hold(self.core.handle(system_now(), self._submit()))
+        self.held = len(self._held)
         gc.enable()
 
     def _task(self) -> Task:
@@ -149,6 +157,10 @@ class Mix:
         found["core_assign"] = whole
         found["added_per_assign"] = found["validate"] + whole + found["answer"] + found["hand_off"]
         return found
+
+
+def _rss_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
 
 
 def _named(request: Any, task_id: str) -> Any:

@@ -17,22 +17,28 @@ from scheduler_server.rpc.collector import collect_when_idle, settle
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.scorer.settings import ScorerSettings
 from scheduler_server.settings import Settings, StorageSettings
+from scheduler_server.shadow.settings import ShadowSettings
 from tests.performance import fleet
 from tests.performance.processes import arguments, obey
 
 _DAY_S = 86_400.0
+_MOST_WORKERS = 1_000_000
 
 
-def settings(scorer: str, state_folder: str, history: str = "") -> Settings:
-    """As delivered, except that workers which never beat again stay healthy; `history`: "off", or its URL."""
+def settings(scorer: str, state_folder: str, history: str = "", shadow: tuple[str, ...] = ()) -> Settings:
+    """As delivered, but with room for any fleet, in which workers that never beat again stay healthy.
+
+    `history`: "off", or its URL.
+    """
     return Settings(
         server=ServerSettings(listen="127.0.0.1:0"),
         storage=StorageSettings(state_folder=state_folder),
         # Twice a day: the score decays from half of the time that makes a worker unhealthy.
         health=HealthSettings(healthy_within_s=2 * _DAY_S, unhealthy_after_s=2 * _DAY_S, remove_after_s=2 * _DAY_S),
-        worker=WorkerSettings(lost_track_after_s=_DAY_S),
+        worker=WorkerSettings(lost_track_after_s=_DAY_S, max_workers=_MOST_WORKERS),
         scorer=ScorerSettings(strategy=scorer),
         history=HistorySettings(enabled=history != "off", url="" if history == "off" else history),
+        shadow=ShadowSettings(policies=tuple(shadow)),
     )
 
 
@@ -45,10 +51,10 @@ async def load_fleet(app: App, workers: int) -> None:
             await asyncio.sleep(0)
 
 
-async def main(scorer: str, state_folder: str, workers: int, history: str = "") -> None:
+async def main(scorer: str, state_folder: str, workers: int, history: str = "", shadow: tuple[str, ...] = ()) -> None:
     """Serve until the parent goes."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    app = App(settings(scorer, state_folder, history))
+    app = App(settings(scorer, state_folder, history, shadow))
     await app.start()
     settle()  # here and below as `serve` does; a fleet comes after the start
     collecting = asyncio.get_running_loop().create_task(collect_when_idle(lambda: app.shell.last_event))
@@ -75,7 +81,16 @@ async def main(scorer: str, state_folder: str, workers: int, history: str = "") 
         log = None if kept is None else kept.status()
         return {} if log is None else asdict(log)
 
-    await obey({"status": status, "pending": pending, "flush": flush}, {"address": app.address})
+    async def shadowed() -> Mapping[str, Any]:
+        beside = app.shadow
+        return {
+            "seen": beside.seen,
+            "dropped": beside.dropped,
+            "spent_s": beside.spent_s,
+            "compared": {name: each.compared for name, each in beside.counts.items()},
+        }
+
+    await obey({"status": status, "pending": pending, "flush": flush, "shadow": shadowed}, {"address": app.address})
     collecting.cancel()
 
 

@@ -34,10 +34,10 @@ class ChildError(Exception):
 class Child:
     """One child process: `ask` it, then `close` it."""
 
-    def __init__(self, module: str, **arguments: Any) -> None:
+    def __init__(self, module: str, *, interpreter: str = sys.executable, **arguments: Any) -> None:
         self.name = module.rpartition(".")[2]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(arguments)],
+            [interpreter, "-m", module, json.dumps(arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

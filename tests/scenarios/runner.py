@@ -9,11 +9,13 @@ cause stands under the command that waited for them, with its second in front. `
 
     connect W [slots= caps= specs= labels=k:v accepts reports bare epoch=boot/1]  and everything that beat takes
     beat W [session= depth= cpu= memory= running=lease:ms,lease timestamp= sequence= intent=
-            reports=acknowledged:lease,started:lease,finished:lease:ms,declined:lease]  and a registration's words
+            reports=acknowledged:lease,started:lease,finished:lease:ms,cancelled:lease,declined:lease,returned:lease
+            drain=]  and a registration's words
     disconnect W    remove W    leave what W had open: stale heartbeats name their session
     submit T [tenant= attempt= type= category= priority= needs= exclude= match=k:v stream
               wait=seconds (its call has the next ticket) enqueue not_before=second start_by=second]
     abandon TICKET    withdraw T [attempt=]    where T (its prospects)    order NAME
+    drain D [workers=w,w labels=k:pattern by=second then=leave|cancel|lose reason=]    undrain D    drains
     outcome LEASE [ms]    fail LEASE    cancel T [attempt= lease=]
     publish TYPE MS [as_of=seconds]    slow SECONDS (what predictor and scorer take from now on)
     show W|T        restart (snapshot and journal into a new core)        pass
@@ -24,9 +26,16 @@ from dataclasses import fields, replace
 from math import inf
 from typing import Any
 
+from scheduler_server.assignment.drain_record import drain_of, line_of, to_bytes
 from scheduler_server.assignment.effects import (
     Acked,
+    AskBack,
     CancelReply,
+    DrainForgotten,
+    DrainLeft,
+    DrainMoved,
+    DrainSent,
+    DrainStands,
     Effect,
     Ended,
     ForgetReply,
@@ -40,6 +49,7 @@ from scheduler_server.assignment.effects import (
     ProbeSent,
     Published,
     Queued,
+    Rebalanced,
     Recall,
     RemoveReply,
     Reply,
@@ -54,6 +64,8 @@ from scheduler_server.assignment.events import (
     Abandon,
     Cancel,
     Disconnect,
+    DrainEnded,
+    DrainOrdered,
     Heartbeat,
     Publish,
     RemoveWorker,
@@ -63,6 +75,7 @@ from scheduler_server.assignment.events import (
 )
 from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.assignment.state import lease_to_bytes, restore_lease, restore_waiting, waiting_to_bytes
+from scheduler_server.model.drain import AtDeadline, DrainOrder
 from scheduler_server.model.outcome import Outcome, OutcomeStatus
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.refusal import Refusal
@@ -216,7 +229,7 @@ class _Scenario:
 
     def _order(self, rig: Rig, plain: list[str], named: Words) -> None:
         core = rig.core
-        core.queue.reconfigure(replace(self._settings.queue, order=plain[0]), "balanced", core.predictor)
+        core.queue.reconfigure(rig.now, replace(self._settings.queue, order=plain[0]), "balanced", core.predictor)
         rig.give(Tick())
         self._tell(rig)
 
@@ -238,6 +251,39 @@ class _Scenario:
         entry = Prediction(value, value, value, value, 0.9, 10, f"type={plain[0]}", "table", as_of)
         rig.give(Publish(((plain[0], entry),)))
         self._tell(rig)
+
+    # ------------------------------------------------------------------ drains
+
+    def _drain(self, rig: Rig, plain: list[str], named: Words) -> None:
+        order = DrainOrder(
+            plain[0],
+            _names(named.get("workers")),
+            _pairs(named.get("labels")),
+            _wall(named.get("by")),
+            AtDeadline[named.get("then", "leave").upper()],
+            named.get("reason", ""),
+            "operator",
+            rig.now.wall,
+        )
+        rig.give(DrainOrdered(order))
+        self._tell(rig)
+
+    def _undrain(self, rig: Rig, plain: list[str], named: Words) -> None:
+        rig.give(DrainEnded(plain[0]))
+        self._tell(rig)
+
+    def _drains(self, rig: Rig, plain: list[str], named: Words) -> None:
+        rig.give(Tick())
+        self._tell(rig)
+        for name, drain in rig.core.drains.drains.items():
+            returned, finished, stopped = drain.counts
+            lines = ", ".join(
+                f"{line.worker_id} {line.left}{' noted' if line.acknowledged else ''}" for line in drain.lines.values()
+            )
+            self._lines.append(
+                f"  {name}: {drain.state.name.lower()}, {drain.left} left, {returned} returned, {finished} finished,"
+                f" {stopped} stopped; {lines or 'no workers'}"
+            )
 
     # ------------------------------------------------------------------ the rest
 
@@ -273,9 +319,16 @@ class _Scenario:
         faults = new.core.restore(new.now, kept)
         for body in leases:
             restore_lease(new.core, new.now, body)
+        drains = rig.core.drains.drains.values()
+        for drain in drains:
+            new.core.drains.restore(drain_of(to_bytes(drain.kept())))
+        for line in (line for drain in drains for line in drain.lines.values()):
+            new.core.drains.restore_line(line_of(to_bytes(line.kept())))
+        new.core.drains.restored(new.now, new.t + self._settings.health.restart_grace_s)
         for body in waiting:
             restore_waiting(new.core, new.now, body)
         also = f", {len(waiting)} waiting" if waiting else ""
+        also += f", {len(drains)} drains" if drains else ""
         self._lines += [f"  {len(kept)} records, {len(leases)} leases{also}", *(f"  {fault}" for fault in faults)]
 
 
@@ -316,6 +369,8 @@ def _sample(named: Words) -> Sample:
         if kind == "finished":
             outcome = Outcome(OutcomeStatus.SUCCEEDED, float(rest[1]))
             reports.append(LeaseReport(rest[0], ReportKind.FINISHED, outcome))
+        elif kind == "cancelled":
+            reports.append(LeaseReport(rest[0], ReportKind.FINISHED, Outcome(OutcomeStatus.CANCELLED, None)))
         elif kind:
             reports.append(LeaseReport(rest[0], ReportKind[kind.upper()]))
     return make_sample(
@@ -327,15 +382,19 @@ def _sample(named: Words) -> Sample:
         intent=Intent[named.get("intent", "work").upper()],
         running=running,
         reports=tuple(reports),
+        drain_id=named.get("drain", ""),
     )
 
 
 # ---------------------------------------------------------------------- effects to words
 
 
+_OF_DRAINS = (DrainStands, DrainMoved, DrainLeft, DrainForgotten)
+
+
 def told(effect: Effect) -> str:
     """One effect in a line; empty for those that only journal what another one tells."""
-    if isinstance(effect, (Granted, HandOver, Welcomed, Acked, Recall, ProbeSent, Goodbye, SessionRefused)):
+    if isinstance(effect, (Granted, HandOver, Welcomed, Acked, Recall, ProbeSent, DrainSent, Goodbye, SessionRefused)):
         return _sent(effect)
     if isinstance(effect, Published):
         event = effect.event
@@ -344,8 +403,8 @@ def told(effect: Effect) -> str:
     if isinstance(effect, Ended):
         record = effect.record
         return f"ended {record.lease_id} of {record.task.task_id}: {record.state.name.lower()}"
-    if isinstance(effect, (ToldLate, Stands, OrderReply, PriorityReply, ForgetReply)):
-        return ""  # a reply or an event says so
+    if isinstance(effect, (ToldLate, AskBack, Rebalanced, Stands, OrderReply, PriorityReply, ForgetReply, *_OF_DRAINS)):
+        return ""  # a reply or an event says so, or `drains`
     if isinstance(effect, (Moved, Queued, Unqueued, Resolved)):
         return _waited(effect)
     if effect.refusal is not None:
@@ -398,7 +457,9 @@ def _no(refusal: Refusal) -> str:
     return f"{refusal.reason}: {refusal.message}{counts and f' [{counts[2:]}]'}{retry}"
 
 
-def _sent(effect: Granted | HandOver | Welcomed | Acked | Recall | ProbeSent | Goodbye | SessionRefused) -> str:
+def _sent(
+    effect: Granted | HandOver | Welcomed | Acked | Recall | ProbeSent | DrainSent | Goodbye | SessionRefused,
+) -> str:
     if isinstance(effect, Granted):
         return ""
     to = f"to session {effect.session}: "
@@ -412,6 +473,9 @@ def _sent(effect: Granted | HandOver | Welcomed | Acked | Recall | ProbeSent | G
         return f"to session {effect.session}: probe {effect.nonce}"
     if isinstance(effect, Recall):
         return f"{to}stop {effect.lease_id}"
+    if isinstance(effect, DrainSent):
+        until = f" until {effect.deadline - WALL_S:g}" if effect.deadline is not None else ""
+        return f"{to}drain {effect.drain_id}{until}" if effect.drain_id else f"{to}no drain"
     if isinstance(effect, Goodbye):
         back = "" if effect.reconnect_after_s is None else f", come back after {effect.reconnect_after_s:g} s"
         return f"{to}goodbye, {effect.reason.name}: {effect.message}{back}"

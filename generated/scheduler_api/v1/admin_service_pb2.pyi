@@ -11,7 +11,8 @@ RPC may answer, besides its own:
                       CREDENTIAL_UNKNOWN, CREDENTIAL_EXPIRED). Also ends what is open. Send a valid credential.
   PERMISSION_DENIED   the caller's role may not do this (ROLE_INSUFFICIENT). Ask for the role, do not retry.
   RESOURCE_EXHAUSTED  the caller is over its rate or number of calls (RATE_LIMITED: retry after RetryInfo), or has too
-                      many streams (TOO_MANY_STREAMS).
+                      many streams (TOO_MANY_STREAMS); or as many cordons, pauses, forced fallbacks, tripped breakers
+                      and workers' hours stand as limits.standing_orders allows (TOO_MANY_ORDERS: end some).
   UNAVAILABLE         the server is starting or draining; nothing was done. Retry with backoff.
   UNIMPLEMENTED       this server does not have that yet; the message says what. Do not retry.
   DEADLINE_EXCEEDED   your deadline passed. What was asked may have been done; look before asking again.
@@ -471,6 +472,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """It was declared lost; its leases with it."""
     EVENT_KIND_WORKER_ACCOUNTING_CHANGED: _EventKind.ValueType  # 22
     """How well its slots are known changed; before and after name it."""
+    EVENT_KIND_WORKER_EJECTION_CAPPED: _EventKind.ValueType  # 23
+    """It fails out of line and was not ejected: nobody else could do its tasks, or too many are out already."""
     EVENT_KIND_BREAKER_OPENED: _EventKind.ValueType  # 40
     """A circuit breaker opened."""
     EVENT_KIND_BREAKER_HALF_OPEN: _EventKind.ValueType  # 41
@@ -587,6 +590,8 @@ EVENT_KIND_WORKER_LOST: EventKind.ValueType  # 21
 """It was declared lost; its leases with it."""
 EVENT_KIND_WORKER_ACCOUNTING_CHANGED: EventKind.ValueType  # 22
 """How well its slots are known changed; before and after name it."""
+EVENT_KIND_WORKER_EJECTION_CAPPED: EventKind.ValueType  # 23
+"""It fails out of line and was not ejected: nobody else could do its tasks, or too many are out already."""
 EVENT_KIND_BREAKER_OPENED: EventKind.ValueType  # 40
 """A circuit breaker opened."""
 EVENT_KIND_BREAKER_HALF_OPEN: EventKind.ValueType  # 41
@@ -1602,6 +1607,10 @@ class Worker(_message.Message):
     CORDON_REASON_FIELD_NUMBER: _builtins.int
     HEALTH_SINCE_FIELD_NUMBER: _builtins.int
     STAGED_FIELD_NUMBER: _builtins.int
+    SPARED_DETAIL_FIELD_NUMBER: _builtins.int
+    TIMES_EJECTED_FIELD_NUMBER: _builtins.int
+    ON_TRIAL_FIELD_NUMBER: _builtins.int
+    ACCEPT_WITHIN_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """Who."""
     node: _builtins.str
@@ -1676,6 +1685,12 @@ class Worker(_message.Message):
     """Why it was cordoned. Absent: it is not, or no reason was given."""
     staged: _builtins.int
     """Tasks staged on it beyond its slots, held and not started."""
+    spared_detail: _builtins.str
+    """Why it is given tasks although it fails out of line, for people. Absent: it does not."""
+    times_ejected: _builtins.int
+    """How often it was ejected lately; it makes the next time longer. Absent: not, or that is forgotten."""
+    on_trial: _builtins.bool
+    """True when it was ejected and has one slot until it has done some tasks well."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it can do."""
@@ -1744,6 +1759,10 @@ class Worker(_message.Message):
     def health_since(self) -> _timestamp_pb2.Timestamp:
         """When its health last changed."""
 
+    @_builtins.property
+    def accept_within(self) -> _duration_pb2.Duration:
+        """How long an offer to it may wait for being accepted. Absent: it acknowledges tasks at once."""
+
     def __init__(
         self,
         *,
@@ -1800,10 +1819,14 @@ class Worker(_message.Message):
         cordon_reason: _builtins.str = ...,
         health_since: _timestamp_pb2.Timestamp | None = ...,
         staged: _builtins.int = ...,
+        spared_detail: _builtins.str = ...,
+        times_ejected: _builtins.int = ...,
+        on_trial: _builtins.bool = ...,
+        accept_within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ramp", b"_ramp", "_speed", b"_speed", "_success_rate", b"_success_rate", "average_duration", b"average_duration", "calendar", b"calendar", "ejected_until", b"ejected_until", "epoch", b"epoch", "estimated_available_at", b"estimated_available_at", "health_since", b"health_since", "heartbeat_age", b"heartbeat_age", "last_heartbeat", b"last_heartbeat", "last_probe_at", b"last_probe_at", "next_shift_change", b"next_shift_change", "ramp", b"ramp", "registered_at", b"registered_at", "round_trip", b"round_trip", "speed", b"speed", "success_rate", b"success_rate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ramp", b"_ramp", "_speed", b"_speed", "_success_rate", b"_success_rate", "accept_within", b"accept_within", "average_duration", b"average_duration", "calendar", b"calendar", "ejected_until", b"ejected_until", "epoch", b"epoch", "estimated_available_at", b"estimated_available_at", "health_since", b"health_since", "heartbeat_age", b"heartbeat_age", "last_heartbeat", b"last_heartbeat", "last_probe_at", b"last_probe_at", "next_shift_change", b"next_shift_change", "ramp", b"ramp", "registered_at", b"registered_at", "round_trip", b"round_trip", "speed", b"speed", "success_rate", b"success_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ramp", b"_ramp", "_speed", b"_speed", "_success_rate", b"_success_rate", "accepts_tasks", b"accepts_tasks", "accounting", b"accounting", "average_duration", b"average_duration", "background", b"background", "calendar", b"calendar", "calendar_set_by_operator", b"calendar_set_by_operator", "capabilities", b"capabilities", "completed", b"completed", "connected", b"connected", "cordon_reason", b"cordon_reason", "cordoned", b"cordoned", "cpu_usage", b"cpu_usage", "drain_ids", b"drain_ids", "draining", b"draining", "dropped_heartbeats", b"dropped_heartbeats", "effective_load", b"effective_load", "ejected_until", b"ejected_until", "epoch", b"epoch", "estimated_available_at", b"estimated_available_at", "failed", b"failed", "free_slots", b"free_slots", "health", b"health", "health_score", b"health_score", "health_since", b"health_since", "heartbeat_age", b"heartbeat_age", "heartbeats", b"heartbeats", "intent", b"intent", "labels", b"labels", "last_heartbeat", b"last_heartbeat", "last_probe_at", b"last_probe_at", "leases", b"leases", "ledger_repairs", b"ledger_repairs", "load", b"load", "max_concurrent_tasks", b"max_concurrent_tasks", "memory_usage", b"memory_usage", "next_shift_change", b"next_shift_change", "node", b"node", "outbound_queue", b"outbound_queue", "prefetch", b"prefetch", "queue_depth", b"queue_depth", "ramp", b"ramp", "registered_at", b"registered_at", "rejection", b"rejection", "rejection_detail", b"rejection_detail", "round_trip", b"round_trip", "running_leases", b"running_leases", "software", b"software", "specializations", b"specializations", "speed", b"speed", "staged", b"staged", "success_rate", b"success_rate", "worker_id", b"worker_id", "worker_type", b"worker_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ramp", b"_ramp", "_speed", b"_speed", "_success_rate", b"_success_rate", "accept_within", b"accept_within", "accepts_tasks", b"accepts_tasks", "accounting", b"accounting", "average_duration", b"average_duration", "background", b"background", "calendar", b"calendar", "calendar_set_by_operator", b"calendar_set_by_operator", "capabilities", b"capabilities", "completed", b"completed", "connected", b"connected", "cordon_reason", b"cordon_reason", "cordoned", b"cordoned", "cpu_usage", b"cpu_usage", "drain_ids", b"drain_ids", "draining", b"draining", "dropped_heartbeats", b"dropped_heartbeats", "effective_load", b"effective_load", "ejected_until", b"ejected_until", "epoch", b"epoch", "estimated_available_at", b"estimated_available_at", "failed", b"failed", "free_slots", b"free_slots", "health", b"health", "health_score", b"health_score", "health_since", b"health_since", "heartbeat_age", b"heartbeat_age", "heartbeats", b"heartbeats", "intent", b"intent", "labels", b"labels", "last_heartbeat", b"last_heartbeat", "last_probe_at", b"last_probe_at", "leases", b"leases", "ledger_repairs", b"ledger_repairs", "load", b"load", "max_concurrent_tasks", b"max_concurrent_tasks", "memory_usage", b"memory_usage", "next_shift_change", b"next_shift_change", "node", b"node", "on_trial", b"on_trial", "outbound_queue", b"outbound_queue", "prefetch", b"prefetch", "queue_depth", b"queue_depth", "ramp", b"ramp", "registered_at", b"registered_at", "rejection", b"rejection", "rejection_detail", b"rejection_detail", "round_trip", b"round_trip", "running_leases", b"running_leases", "software", b"software", "spared_detail", b"spared_detail", "specializations", b"specializations", "speed", b"speed", "staged", b"staged", "success_rate", b"success_rate", "times_ejected", b"times_ejected", "worker_id", b"worker_id", "worker_type", b"worker_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ramp: _TypeAlias = _typing.Literal["ramp"]  # noqa: Y015
     _WhichOneofArgType__ramp: _TypeAlias = _typing.Literal["_ramp", b"_ramp"]  # noqa: Y015
@@ -2373,7 +2396,7 @@ class ReinstateWorkerResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___Worker:
-        """The worker."""
+        """The worker. Absent: it is not there now."""
 
     def __init__(
         self,
@@ -2436,7 +2459,7 @@ class SetWorkerCalendarResponse(_message.Message):
     """Leases whose predicted end is outside its hours. They are not touched."""
     @_builtins.property
     def worker(self) -> Global___Worker:
-        """The worker; with `dry_run` as it would be."""
+        """The worker; with `dry_run` as it would be. Absent: it is not known now, and only its hours were given up."""
 
     def __init__(
         self,
@@ -2965,7 +2988,7 @@ class RebalanceWaitingRequest(_message.Message):
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     max_tasks: _builtins.int
-    """Waiting tasks to look at, 1 to 1,000; 0 or absent means 10."""
+    """Waiting tasks to look at, and staged tasks to move at most, 1 to 1,000 each; 0 or absent means 10."""
     move_staged: _builtins.bool
     """True to also move tasks that are staged on a worker and not started. Absent: only place waiting ones."""
     dry_run: _builtins.bool
@@ -2999,7 +3022,7 @@ class RebalanceWaitingResponse(_message.Message):
     EXAMINED_FIELD_NUMBER: _builtins.int
     WAITING_TASKS_FIELD_NUMBER: _builtins.int
     examined: _builtins.int
-    """Tasks looked at."""
+    """Waiting tasks looked at, those that are next first."""
     waiting_tasks: _builtins.int
     """Tasks that still wait, in all."""
     @_builtins.property
@@ -3046,7 +3069,7 @@ class TaskMove(_message.Message):
 
     @_builtins.property
     def gain(self) -> _duration_pb2.Duration:
-        """How much sooner it would start."""
+        """How much sooner it would start there, as predicted. What is free may be another worker once it is handed back."""
 
     def __init__(
         self,
@@ -3104,7 +3127,7 @@ class GetDemandResponse(_message.Message):
     PRESENT_SLOTS_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     needed_slots: _builtins.int
-    """Slots needed in all. Classes share workers, so this may be less than their sum."""
+    """Slots needed in all, idle classes included. Classes share workers, so this may be less than their sum."""
     present_slots: _builtins.int
     """Slots there are, in all."""
     @_builtins.property
@@ -3138,7 +3161,9 @@ Global___GetDemandResponse: _TypeAlias = GetDemandResponse  # noqa: Y015
 
 @_typing.final
 class ClassDemand(_message.Message):
-    """The demand of the tasks that the same workers could take."""
+    """The demand of the tasks that the same workers could take. Tasks that wait for their `not_before`, are paused or held
+    back by a cap are left out: slots would not help them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -3178,7 +3203,9 @@ class ClassDemand(_message.Message):
     used_slots: _builtins.int
     """Those of them that are taken."""
     needed_slots: _builtins.int
-    """Slots that would start them all within the target."""
+    """Slots that would start them all within the target, and keep up with what comes at the present rate: those taken,
+    and more for the work that waits and for its growth. An upper estimate by the predictions' spread.
+    """
     missing_slots: _builtins.int
     """Needed less present: above 0 add, below 0 could be spared."""
     @_builtins.property
@@ -3649,16 +3676,22 @@ class ForgetPredictionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FORGOTTEN_KEYS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     forgotten_keys: _builtins.int
     """Keys."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is odd about it, for people: that it could not be written down, so that a restart would bring them back."""
+
     def __init__(
         self,
         *,
         forgotten_keys: _builtins.int = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten_keys", b"forgotten_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten_keys", b"forgotten_keys", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

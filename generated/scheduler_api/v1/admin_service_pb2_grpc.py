@@ -364,17 +364,23 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReinstateWorker(self, request, context):
-        """Lets a worker that was ejected for failing out of line have tasks again at once.
-        NOT_FOUND            no such worker (WORKER_UNKNOWN).
+        """Lets a worker that was ejected for failing out of line have tasks again at once, and forgets what was held against
+        it. Asked again, or of a worker that is not ejected, it changes nothing.
+        NOT_FOUND            no such worker, and no ejection under that id (WORKER_UNKNOWN).
+        UNAVAILABLE          it cannot be stored to survive a restart, so nothing changed (STORE_UNAVAILABLE), or the
+        server is going down (SERVER_DRAINING). Try later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetWorkerCalendar(self, request, context):
-        """Sets a worker's working hours and absences in place of those it registered, or goes back to its own.
-        NOT_FOUND            no such worker (WORKER_UNKNOWN).
+        """Sets a worker's working hours and absences in place of those it registered, or goes back to its own. Holds through
+        reconnects, removal and restarts.
+        NOT_FOUND            no such worker, nor, to go back, such hours under that id (WORKER_UNKNOWN).
         INVALID_ARGUMENT     unknown time zone or impossible hours; each field is named. Mend the request.
+        UNAVAILABLE          it could not be stored to survive a restart, and nothing changed (STORE_UNAVAILABLE), or the
+        server is going down (SERVER_DRAINING). Retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -388,6 +394,8 @@ class AdminServiceServicer(object):
         NOT_FOUND            a worker named by id is unknown (WORKER_UNKNOWN) and `allow_unknown` is not set. None drain.
         FAILED_PRECONDITION  it matches every worker (MATCHES_WHOLE_FLEET). Narrow it, or send `force`.
         ALREADY_EXISTS       `drain_id` is another drain's (DRAIN_CONFLICT). Choose another or none.
+        RESOURCE_EXHAUSTED   1,000 drains stand, complete ones among them (TOO_MANY_DRAINS). Cancel those that are done.
+        UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE), and nobody drains. Look at the stores; retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -413,7 +421,9 @@ class AdminServiceServicer(object):
         """Streams a drain's progress: where it stands now, then each change.
         OK                   the drain is complete or cancelled; the last message says which.
         NOT_FOUND            no such drain (DRAIN_UNKNOWN).
-        RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW). Watch again: the first message has it all.
+        RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW), or too many watch (TOO_MANY_WATCHERS). Watch again:
+        the first message has it all.
+        UNAVAILABLE          the server is going down (SERVER_DRAINING). The drain goes on: watch it at its successor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -422,6 +432,8 @@ class AdminServiceServicer(object):
     def CancelDrain(self, request, context):
         """Ends a drain: its workers take tasks again, unless cordoned or under another drain. What was handed back stays so.
         NOT_FOUND            no such drain (DRAIN_UNKNOWN).
+        FAILED_PRECONDITION  a worker began it by its own wish (DRAIN_OF_WORKER), which only that worker can take back.
+        UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE), and the drain goes on. Look at the stores; retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -429,8 +441,11 @@ class AdminServiceServicer(object):
 
     def RebalanceWaiting(self, request, context):
         """Places waiting tasks, best first, on slots that are free, and moves tasks that are staged on a worker and not
-        started to a better one once the first confirms. Tasks in progress never move.
+        started to a better one once the first confirms. Tasks in progress never move. A slot that becomes free takes the
+        task that is next by itself, so there is usually nothing to place: an answer without `placed` says that it was
+        checked. `rebalance.interval_s` does both at intervals.
         INVALID_ARGUMENT     `max_tasks` is out of range. Mend the request.
+        UNAVAILABLE          the server is going down (SERVER_DRAINING). Ask its successor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -488,7 +503,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ForgetPredictions(self, request, context):
-        """Forgets what was learned. Defaults apply until outcomes teach anew. Cannot be undone.
+        """Forgets what was learned. Defaults apply until outcomes teach anew. Cannot be undone. Answers when a snapshot without
+        it is written; where that fails it is forgotten all the same, and `warnings` says what a restart would do.
         INVALID_ARGUMENT     nothing is named to forget. Name a type, a key, or `all`.
         NOT_FOUND            nothing was learned under that name (PREDICTION_UNKNOWN).
         """
@@ -528,7 +544,7 @@ class AdminServiceServicer(object):
 
     def PauseQueue(self, request, context):
         """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait; a call
-        that neither waits nor enqueues does not go through the queue, and is answered as ever.
+        that neither waits nor enqueues does not go through the queue, and is answered as ever. Holds when it is answered.
         INVALID_ARGUMENT     a field is out of range. Mend the request.
         UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """
@@ -537,7 +553,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResumeQueue(self, request, context):
-        """Ends the pause of exactly this scope. Tasks under another pause go on waiting.
+        """Ends the pause of exactly this scope. Tasks under another pause go on waiting. The others take their places again a
+        few at a time, the oldest first: of 100,000 the last after some seconds.
         NOT_FOUND            that scope is not paused (PAUSE_UNKNOWN); ListPauses has those that are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -586,7 +603,7 @@ class AdminServiceServicer(object):
         INVALID_ARGUMENT     no scope or no action, or it has already expired. Mend the request.
         FAILED_PRECONDITION  it can never apply as things are (OVERRIDE_IMPOSSIBLE: an unknown worker, nobody left), or
         it contradicts another (OVERRIDE_CONFLICT). Mend it, or send `force`.
-        RESOURCE_EXHAUSTED   too many overrides (TOO_MANY_OVERRIDES). Delete some.
+        RESOURCE_EXHAUSTED   as many are in force as limits.overrides allows (TOO_MANY_OVERRIDES). Delete some.
         ALREADY_EXISTS       `override_id` is another override's (OVERRIDE_EXISTS). Choose another or none.
         UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """

@@ -11,7 +11,8 @@ RPC may answer, besides its own:
                       CREDENTIAL_UNKNOWN, CREDENTIAL_EXPIRED). Also ends what is open. Send a valid credential.
   PERMISSION_DENIED   the caller's role may not do this (ROLE_INSUFFICIENT). Ask for the role, do not retry.
   RESOURCE_EXHAUSTED  the caller is over its rate or number of calls (RATE_LIMITED: retry after RetryInfo), or has too
-                      many streams (TOO_MANY_STREAMS).
+                      many streams (TOO_MANY_STREAMS); or as many cordons, pauses, forced fallbacks, tripped breakers
+                      and workers' hours stand as limits.standing_orders allows (TOO_MANY_ORDERS: end some).
   UNAVAILABLE         the server is starting or draining; nothing was done. Retry with backoff.
   UNIMPLEMENTED       this server does not have that yet; the message says what. Do not retry.
   DEADLINE_EXCEEDED   your deadline passed. What was asked may have been done; look before asking again.
@@ -94,13 +95,19 @@ class AdminServiceStub:
       FAILED_PRECONDITION  it still holds leases (WORKER_BUSY). Drain it, or send `force`: its leases are then lost.
     """
     ReinstateWorker: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReinstateWorkerRequest, _admin_service_pb2.ReinstateWorkerResponse]
-    """Lets a worker that was ejected for failing out of line have tasks again at once.
-      NOT_FOUND            no such worker (WORKER_UNKNOWN).
+    """Lets a worker that was ejected for failing out of line have tasks again at once, and forgets what was held against
+    it. Asked again, or of a worker that is not ejected, it changes nothing.
+      NOT_FOUND            no such worker, and no ejection under that id (WORKER_UNKNOWN).
+      UNAVAILABLE          it cannot be stored to survive a restart, so nothing changed (STORE_UNAVAILABLE), or the
+                           server is going down (SERVER_DRAINING). Try later.
     """
     SetWorkerCalendar: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetWorkerCalendarRequest, _admin_service_pb2.SetWorkerCalendarResponse]
-    """Sets a worker's working hours and absences in place of those it registered, or goes back to its own.
-      NOT_FOUND            no such worker (WORKER_UNKNOWN).
+    """Sets a worker's working hours and absences in place of those it registered, or goes back to its own. Holds through
+    reconnects, removal and restarts.
+      NOT_FOUND            no such worker, nor, to go back, such hours under that id (WORKER_UNKNOWN).
       INVALID_ARGUMENT     unknown time zone or impossible hours; each field is named. Mend the request.
+      UNAVAILABLE          it could not be stored to survive a restart, and nothing changed (STORE_UNAVAILABLE), or the
+                           server is going down (SERVER_DRAINING). Retry.
     """
     DrainWorkers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DrainWorkersRequest, _admin_service_pb2.DrainWorkersResponse]
     """Drains workers by id or by label: no new tasks, tasks not started are handed back, running ones finish. Holds for
@@ -110,6 +117,8 @@ class AdminServiceStub:
       NOT_FOUND            a worker named by id is unknown (WORKER_UNKNOWN) and `allow_unknown` is not set. None drain.
       FAILED_PRECONDITION  it matches every worker (MATCHES_WHOLE_FLEET). Narrow it, or send `force`.
       ALREADY_EXISTS       `drain_id` is another drain's (DRAIN_CONFLICT). Choose another or none.
+      RESOURCE_EXHAUSTED   1,000 drains stand, complete ones among them (TOO_MANY_DRAINS). Cancel those that are done.
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE), and nobody drains. Look at the stores; retry.
     """
     GetDrain: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetDrainRequest, _admin_service_pb2.GetDrainResponse]
     """Shows how far a drain is.
@@ -123,16 +132,23 @@ class AdminServiceStub:
     """Streams a drain's progress: where it stands now, then each change.
       OK                   the drain is complete or cancelled; the last message says which.
       NOT_FOUND            no such drain (DRAIN_UNKNOWN).
-      RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW). Watch again: the first message has it all.
+      RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW), or too many watch (TOO_MANY_WATCHERS). Watch again:
+                           the first message has it all.
+      UNAVAILABLE          the server is going down (SERVER_DRAINING). The drain goes on: watch it at its successor.
     """
     CancelDrain: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CancelDrainRequest, _admin_service_pb2.CancelDrainResponse]
     """Ends a drain: its workers take tasks again, unless cordoned or under another drain. What was handed back stays so.
       NOT_FOUND            no such drain (DRAIN_UNKNOWN).
+      FAILED_PRECONDITION  a worker began it by its own wish (DRAIN_OF_WORKER), which only that worker can take back.
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE), and the drain goes on. Look at the stores; retry.
     """
     RebalanceWaiting: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RebalanceWaitingRequest, _admin_service_pb2.RebalanceWaitingResponse]
     """Places waiting tasks, best first, on slots that are free, and moves tasks that are staged on a worker and not
-    started to a better one once the first confirms. Tasks in progress never move.
+    started to a better one once the first confirms. Tasks in progress never move. A slot that becomes free takes the
+    task that is next by itself, so there is usually nothing to place: an answer without `placed` says that it was
+    checked. `rebalance.interval_s` does both at intervals.
       INVALID_ARGUMENT     `max_tasks` is out of range. Mend the request.
+      UNAVAILABLE          the server is going down (SERVER_DRAINING). Ask its successor.
     """
     GetDemand: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetDemandRequest, _admin_service_pb2.GetDemandResponse]
     """How many slots would serve the waiting work within a target wait, by kind of worker: for autoscalers.
@@ -162,7 +178,8 @@ class AdminServiceStub:
       UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     ForgetPredictions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ForgetPredictionsRequest, _admin_service_pb2.ForgetPredictionsResponse]
-    """Forgets what was learned. Defaults apply until outcomes teach anew. Cannot be undone.
+    """Forgets what was learned. Defaults apply until outcomes teach anew. Cannot be undone. Answers when a snapshot without
+    it is written; where that fails it is forgotten all the same, and `warnings` says what a restart would do.
       INVALID_ARGUMENT     nothing is named to forget. Name a type, a key, or `all`.
       NOT_FOUND            nothing was learned under that name (PREDICTION_UNKNOWN).
     """
@@ -186,12 +203,13 @@ class AdminServiceStub:
     """
     PauseQueue: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PauseQueueRequest, _admin_service_pb2.PauseQueueResponse]
     """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait; a call
-    that neither waits nor enqueues does not go through the queue, and is answered as ever.
+    that neither waits nor enqueues does not go through the queue, and is answered as ever. Holds when it is answered.
       INVALID_ARGUMENT     a field is out of range. Mend the request.
       UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeQueueRequest, _admin_service_pb2.ResumeQueueResponse]
-    """Ends the pause of exactly this scope. Tasks under another pause go on waiting.
+    """Ends the pause of exactly this scope. Tasks under another pause go on waiting. The others take their places again a
+    few at a time, the oldest first: of 100,000 the last after some seconds.
       NOT_FOUND            that scope is not paused (PAUSE_UNKNOWN); ListPauses has those that are.
     """
     ListPauses: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListPausesRequest, _admin_service_pb2.ListPausesResponse]
@@ -220,7 +238,7 @@ class AdminServiceStub:
       INVALID_ARGUMENT     no scope or no action, or it has already expired. Mend the request.
       FAILED_PRECONDITION  it can never apply as things are (OVERRIDE_IMPOSSIBLE: an unknown worker, nobody left), or
                            it contradicts another (OVERRIDE_CONFLICT). Mend it, or send `force`.
-      RESOURCE_EXHAUSTED   too many overrides (TOO_MANY_OVERRIDES). Delete some.
+      RESOURCE_EXHAUSTED   as many are in force as limits.overrides allows (TOO_MANY_OVERRIDES). Delete some.
       ALREADY_EXISTS       `override_id` is another override's (OVERRIDE_EXISTS). Choose another or none.
       UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
@@ -370,13 +388,19 @@ class AdminServiceAsyncStub(AdminServiceStub):
       FAILED_PRECONDITION  it still holds leases (WORKER_BUSY). Drain it, or send `force`: its leases are then lost.
     """
     ReinstateWorker: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReinstateWorkerRequest, _admin_service_pb2.ReinstateWorkerResponse]  # type: ignore[assignment]
-    """Lets a worker that was ejected for failing out of line have tasks again at once.
-      NOT_FOUND            no such worker (WORKER_UNKNOWN).
+    """Lets a worker that was ejected for failing out of line have tasks again at once, and forgets what was held against
+    it. Asked again, or of a worker that is not ejected, it changes nothing.
+      NOT_FOUND            no such worker, and no ejection under that id (WORKER_UNKNOWN).
+      UNAVAILABLE          it cannot be stored to survive a restart, so nothing changed (STORE_UNAVAILABLE), or the
+                           server is going down (SERVER_DRAINING). Try later.
     """
     SetWorkerCalendar: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetWorkerCalendarRequest, _admin_service_pb2.SetWorkerCalendarResponse]  # type: ignore[assignment]
-    """Sets a worker's working hours and absences in place of those it registered, or goes back to its own.
-      NOT_FOUND            no such worker (WORKER_UNKNOWN).
+    """Sets a worker's working hours and absences in place of those it registered, or goes back to its own. Holds through
+    reconnects, removal and restarts.
+      NOT_FOUND            no such worker, nor, to go back, such hours under that id (WORKER_UNKNOWN).
       INVALID_ARGUMENT     unknown time zone or impossible hours; each field is named. Mend the request.
+      UNAVAILABLE          it could not be stored to survive a restart, and nothing changed (STORE_UNAVAILABLE), or the
+                           server is going down (SERVER_DRAINING). Retry.
     """
     DrainWorkers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DrainWorkersRequest, _admin_service_pb2.DrainWorkersResponse]  # type: ignore[assignment]
     """Drains workers by id or by label: no new tasks, tasks not started are handed back, running ones finish. Holds for
@@ -386,6 +410,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
       NOT_FOUND            a worker named by id is unknown (WORKER_UNKNOWN) and `allow_unknown` is not set. None drain.
       FAILED_PRECONDITION  it matches every worker (MATCHES_WHOLE_FLEET). Narrow it, or send `force`.
       ALREADY_EXISTS       `drain_id` is another drain's (DRAIN_CONFLICT). Choose another or none.
+      RESOURCE_EXHAUSTED   1,000 drains stand, complete ones among them (TOO_MANY_DRAINS). Cancel those that are done.
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE), and nobody drains. Look at the stores; retry.
     """
     GetDrain: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetDrainRequest, _admin_service_pb2.GetDrainResponse]  # type: ignore[assignment]
     """Shows how far a drain is.
@@ -399,16 +425,23 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Streams a drain's progress: where it stands now, then each change.
       OK                   the drain is complete or cancelled; the last message says which.
       NOT_FOUND            no such drain (DRAIN_UNKNOWN).
-      RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW). Watch again: the first message has it all.
+      RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW), or too many watch (TOO_MANY_WATCHERS). Watch again:
+                           the first message has it all.
+      UNAVAILABLE          the server is going down (SERVER_DRAINING). The drain goes on: watch it at its successor.
     """
     CancelDrain: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CancelDrainRequest, _admin_service_pb2.CancelDrainResponse]  # type: ignore[assignment]
     """Ends a drain: its workers take tasks again, unless cordoned or under another drain. What was handed back stays so.
       NOT_FOUND            no such drain (DRAIN_UNKNOWN).
+      FAILED_PRECONDITION  a worker began it by its own wish (DRAIN_OF_WORKER), which only that worker can take back.
+      UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE), and the drain goes on. Look at the stores; retry.
     """
     RebalanceWaiting: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RebalanceWaitingRequest, _admin_service_pb2.RebalanceWaitingResponse]  # type: ignore[assignment]
     """Places waiting tasks, best first, on slots that are free, and moves tasks that are staged on a worker and not
-    started to a better one once the first confirms. Tasks in progress never move.
+    started to a better one once the first confirms. Tasks in progress never move. A slot that becomes free takes the
+    task that is next by itself, so there is usually nothing to place: an answer without `placed` says that it was
+    checked. `rebalance.interval_s` does both at intervals.
       INVALID_ARGUMENT     `max_tasks` is out of range. Mend the request.
+      UNAVAILABLE          the server is going down (SERVER_DRAINING). Ask its successor.
     """
     GetDemand: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetDemandRequest, _admin_service_pb2.GetDemandResponse]  # type: ignore[assignment]
     """How many slots would serve the waiting work within a target wait, by kind of worker: for autoscalers.
@@ -438,7 +471,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
       UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     ForgetPredictions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ForgetPredictionsRequest, _admin_service_pb2.ForgetPredictionsResponse]  # type: ignore[assignment]
-    """Forgets what was learned. Defaults apply until outcomes teach anew. Cannot be undone.
+    """Forgets what was learned. Defaults apply until outcomes teach anew. Cannot be undone. Answers when a snapshot without
+    it is written; where that fails it is forgotten all the same, and `warnings` says what a restart would do.
       INVALID_ARGUMENT     nothing is named to forget. Name a type, a key, or `all`.
       NOT_FOUND            nothing was learned under that name (PREDICTION_UNKNOWN).
     """
@@ -462,12 +496,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     PauseQueue: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PauseQueueRequest, _admin_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
     """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait; a call
-    that neither waits nor enqueues does not go through the queue, and is answered as ever.
+    that neither waits nor enqueues does not go through the queue, and is answered as ever. Holds when it is answered.
       INVALID_ARGUMENT     a field is out of range. Mend the request.
       UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResumeQueueRequest, _admin_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
-    """Ends the pause of exactly this scope. Tasks under another pause go on waiting.
+    """Ends the pause of exactly this scope. Tasks under another pause go on waiting. The others take their places again a
+    few at a time, the oldest first: of 100,000 the last after some seconds.
       NOT_FOUND            that scope is not paused (PAUSE_UNKNOWN); ListPauses has those that are.
     """
     ListPauses: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListPausesRequest, _admin_service_pb2.ListPausesResponse]  # type: ignore[assignment]
@@ -496,7 +531,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
       INVALID_ARGUMENT     no scope or no action, or it has already expired. Mend the request.
       FAILED_PRECONDITION  it can never apply as things are (OVERRIDE_IMPOSSIBLE: an unknown worker, nobody left), or
                            it contradicts another (OVERRIDE_CONFLICT). Mend it, or send `force`.
-      RESOURCE_EXHAUSTED   too many overrides (TOO_MANY_OVERRIDES). Delete some.
+      RESOURCE_EXHAUSTED   as many are in force as limits.overrides allows (TOO_MANY_OVERRIDES). Delete some.
       ALREADY_EXISTS       `override_id` is another override's (OVERRIDE_EXISTS). Choose another or none.
       UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
     """
@@ -697,8 +732,11 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ReinstateWorkerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ReinstateWorkerResponse, _abc.Awaitable[_admin_service_pb2.ReinstateWorkerResponse]]:
-        """Lets a worker that was ejected for failing out of line have tasks again at once.
-          NOT_FOUND            no such worker (WORKER_UNKNOWN).
+        """Lets a worker that was ejected for failing out of line have tasks again at once, and forgets what was held against
+        it. Asked again, or of a worker that is not ejected, it changes nothing.
+          NOT_FOUND            no such worker, and no ejection under that id (WORKER_UNKNOWN).
+          UNAVAILABLE          it cannot be stored to survive a restart, so nothing changed (STORE_UNAVAILABLE), or the
+                               server is going down (SERVER_DRAINING). Try later.
         """
 
     @_abc_1.abstractmethod
@@ -707,9 +745,12 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetWorkerCalendarRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetWorkerCalendarResponse, _abc.Awaitable[_admin_service_pb2.SetWorkerCalendarResponse]]:
-        """Sets a worker's working hours and absences in place of those it registered, or goes back to its own.
-          NOT_FOUND            no such worker (WORKER_UNKNOWN).
+        """Sets a worker's working hours and absences in place of those it registered, or goes back to its own. Holds through
+        reconnects, removal and restarts.
+          NOT_FOUND            no such worker, nor, to go back, such hours under that id (WORKER_UNKNOWN).
           INVALID_ARGUMENT     unknown time zone or impossible hours; each field is named. Mend the request.
+          UNAVAILABLE          it could not be stored to survive a restart, and nothing changed (STORE_UNAVAILABLE), or the
+                               server is going down (SERVER_DRAINING). Retry.
         """
 
     @_abc_1.abstractmethod
@@ -725,6 +766,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND            a worker named by id is unknown (WORKER_UNKNOWN) and `allow_unknown` is not set. None drain.
           FAILED_PRECONDITION  it matches every worker (MATCHES_WHOLE_FLEET). Narrow it, or send `force`.
           ALREADY_EXISTS       `drain_id` is another drain's (DRAIN_CONFLICT). Choose another or none.
+          RESOURCE_EXHAUSTED   1,000 drains stand, complete ones among them (TOO_MANY_DRAINS). Cancel those that are done.
+          UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE), and nobody drains. Look at the stores; retry.
         """
 
     @_abc_1.abstractmethod
@@ -756,7 +799,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams a drain's progress: where it stands now, then each change.
           OK                   the drain is complete or cancelled; the last message says which.
           NOT_FOUND            no such drain (DRAIN_UNKNOWN).
-          RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW). Watch again: the first message has it all.
+          RESOURCE_EXHAUSTED   the reader is too slow (WATCHER_TOO_SLOW), or too many watch (TOO_MANY_WATCHERS). Watch again:
+                               the first message has it all.
+          UNAVAILABLE          the server is going down (SERVER_DRAINING). The drain goes on: watch it at its successor.
         """
 
     @_abc_1.abstractmethod
@@ -767,6 +812,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.CancelDrainResponse, _abc.Awaitable[_admin_service_pb2.CancelDrainResponse]]:
         """Ends a drain: its workers take tasks again, unless cordoned or under another drain. What was handed back stays so.
           NOT_FOUND            no such drain (DRAIN_UNKNOWN).
+          FAILED_PRECONDITION  a worker began it by its own wish (DRAIN_OF_WORKER), which only that worker can take back.
+          UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE), and the drain goes on. Look at the stores; retry.
         """
 
     @_abc_1.abstractmethod
@@ -776,8 +823,11 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RebalanceWaitingResponse, _abc.Awaitable[_admin_service_pb2.RebalanceWaitingResponse]]:
         """Places waiting tasks, best first, on slots that are free, and moves tasks that are staged on a worker and not
-        started to a better one once the first confirms. Tasks in progress never move.
+        started to a better one once the first confirms. Tasks in progress never move. A slot that becomes free takes the
+        task that is next by itself, so there is usually nothing to place: an answer without `placed` says that it was
+        checked. `rebalance.interval_s` does both at intervals.
           INVALID_ARGUMENT     `max_tasks` is out of range. Mend the request.
+          UNAVAILABLE          the server is going down (SERVER_DRAINING). Ask its successor.
         """
 
     @_abc_1.abstractmethod
@@ -849,7 +899,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ForgetPredictionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ForgetPredictionsResponse, _abc.Awaitable[_admin_service_pb2.ForgetPredictionsResponse]]:
-        """Forgets what was learned. Defaults apply until outcomes teach anew. Cannot be undone.
+        """Forgets what was learned. Defaults apply until outcomes teach anew. Cannot be undone. Answers when a snapshot without
+        it is written; where that fails it is forgotten all the same, and `warnings` says what a restart would do.
           INVALID_ARGUMENT     nothing is named to forget. Name a type, a key, or `all`.
           NOT_FOUND            nothing was learned under that name (PREDICTION_UNKNOWN).
         """
@@ -897,7 +948,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.PauseQueueResponse, _abc.Awaitable[_admin_service_pb2.PauseQueueResponse]]:
         """Starts no more waiting tasks of a scope: all, a tenant, a task type. New ones are still accepted, and wait; a call
-        that neither waits nor enqueues does not go through the queue, and is answered as ever.
+        that neither waits nor enqueues does not go through the queue, and is answered as ever. Holds when it is answered.
           INVALID_ARGUMENT     a field is out of range. Mend the request.
           UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """
@@ -908,7 +959,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ResumeQueueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ResumeQueueResponse, _abc.Awaitable[_admin_service_pb2.ResumeQueueResponse]]:
-        """Ends the pause of exactly this scope. Tasks under another pause go on waiting.
+        """Ends the pause of exactly this scope. Tasks under another pause go on waiting. The others take their places again a
+        few at a time, the oldest first: of 100,000 the last after some seconds.
           NOT_FOUND            that scope is not paused (PAUSE_UNKNOWN); ListPauses has those that are.
         """
 
@@ -967,7 +1019,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT     no scope or no action, or it has already expired. Mend the request.
           FAILED_PRECONDITION  it can never apply as things are (OVERRIDE_IMPOSSIBLE: an unknown worker, nobody left), or
                                it contradicts another (OVERRIDE_CONFLICT). Mend it, or send `force`.
-          RESOURCE_EXHAUSTED   too many overrides (TOO_MANY_OVERRIDES). Delete some.
+          RESOURCE_EXHAUSTED   as many are in force as limits.overrides allows (TOO_MANY_OVERRIDES). Delete some.
           ALREADY_EXISTS       `override_id` is another override's (OVERRIDE_EXISTS). Choose another or none.
           UNAVAILABLE          it could not be stored (STORE_UNAVAILABLE); nothing changed. Retry later.
         """

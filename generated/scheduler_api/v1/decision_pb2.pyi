@@ -83,6 +83,8 @@ class _DecisionCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisio
     """An operator forced the fallback."""
     DECISION_CAUSE_OVERRIDE_PIN: _DecisionCause.ValueType  # 13
     """An operator's override named the worker."""
+    DECISION_CAUSE_REBALANCED: _DecisionCause.ValueType  # 14
+    """The best score won, for a task that was staged on another worker and handed back to be rebalanced."""
 
 class DecisionCause(_DecisionCause, metaclass=_DecisionCauseEnumTypeWrapper):
     """Why a decision came about that way."""
@@ -115,6 +117,8 @@ DECISION_CAUSE_FORCED_FALLBACK: DecisionCause.ValueType  # 12
 """An operator forced the fallback."""
 DECISION_CAUSE_OVERRIDE_PIN: DecisionCause.ValueType  # 13
 """An operator's override named the worker."""
+DECISION_CAUSE_REBALANCED: DecisionCause.ValueType  # 14
+"""The best score won, for a task that was staged on another worker and handed back to be rebalanced."""
 Global___DecisionCause: _TypeAlias = DecisionCause  # noqa: Y015
 
 class _RejectionReason:

@@ -636,6 +636,7 @@ class WatchTasksRequest(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Only this tenant's. Absent: all."""
     resume_token: _builtins.str
@@ -644,16 +645,23 @@ class WatchTasksRequest(_message.Message):
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskKey]:
         """Only these. Empty: all. At most 1,000."""
 
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskState.ValueType]:
+        """Only changes to one of these states. Empty: all. Who only wants to know how tasks end names the states in which they
+        do (FINISHED, CANCELLED, LOST, EXPIRED, SET_ASIDE), and saves the server and itself most of the messages.
+        """
+
     def __init__(
         self,
         *,
         tenant: _builtins.str | None = ...,
         tasks: _abc.Iterable[_task_pb2.TaskKey] | None = ...,
         resume_token: _builtins.str = ...,
+        states: _abc.Iterable[_task_pb2.TaskState.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "resume_token", b"resume_token", "tasks", b"tasks", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "resume_token", b"resume_token", "states", b"states", "tasks", b"tasks", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015

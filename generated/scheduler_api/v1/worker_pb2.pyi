@@ -257,6 +257,7 @@ class WorkerRegistration(_message.Message):
     CALENDAR_FIELD_NUMBER: _builtins.int
     PREFETCH_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    ACCEPT_WITHIN_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The machine it runs on, for people and for "not twice on one machine". At most 256 characters."""
     worker_type: _builtins.str
@@ -291,6 +292,13 @@ class WorkerRegistration(_message.Message):
     def calendar(self) -> Global___Calendar:
         """When it works. Absent: always."""
 
+    @_builtins.property
+    def accept_within(self) -> _duration_pb2.Duration:
+        """Somebody decides about each task that is handed over, and has so long to accept it (acknowledged) or decline it;
+        above 0, at most a year. An offer that is neither by then lapses: a cancel directive takes it back, the task goes to
+        others first, as if declined, and the session goes on. Absent: tasks are acknowledged at once (RunTask.ack_within).
+        """
+
     def __init__(
         self,
         *,
@@ -305,10 +313,11 @@ class WorkerRegistration(_message.Message):
         calendar: Global___Calendar | None = ...,
         prefetch: _builtins.int | None = ...,
         software: _builtins.str = ...,
+        accept_within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks", "_prefetch", b"_prefetch", "calendar", b"calendar", "max_concurrent_tasks", b"max_concurrent_tasks", "prefetch", b"prefetch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks", "_prefetch", b"_prefetch", "accept_within", b"accept_within", "calendar", b"calendar", "max_concurrent_tasks", b"max_concurrent_tasks", "prefetch", b"prefetch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks", "_prefetch", b"_prefetch", "accepts_tasks", b"accepts_tasks", "calendar", b"calendar", "capabilities", b"capabilities", "labels", b"labels", "max_concurrent_tasks", b"max_concurrent_tasks", "node", b"node", "prefetch", b"prefetch", "reports_outcomes", b"reports_outcomes", "software", b"software", "specializations", b"specializations", "worker_type", b"worker_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks", "_prefetch", b"_prefetch", "accept_within", b"accept_within", "accepts_tasks", b"accepts_tasks", "calendar", b"calendar", "capabilities", b"capabilities", "labels", b"labels", "max_concurrent_tasks", b"max_concurrent_tasks", "node", b"node", "prefetch", b"prefetch", "reports_outcomes", b"reports_outcomes", "software", b"software", "specializations", b"specializations", "worker_type", b"worker_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_concurrent_tasks: _TypeAlias = _typing.Literal["max_concurrent_tasks"]  # noqa: Y015
     _WhichOneofArgType__max_concurrent_tasks: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks"]  # noqa: Y015
@@ -349,7 +358,10 @@ Global___SessionEpoch: _TypeAlias = SessionEpoch  # noqa: Y015
 
 @_typing.final
 class Calendar(_message.Message):
-    """When a worker works. Outside of it the worker is not a candidate."""
+    """When a worker works. Outside of it the worker is not a candidate. Hours go by a local clock that never goes back: what
+    begins or ends in an hour that daylight saving leaves out does so when the clock jumps, in an hour that comes twice it
+    does so the first time.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -357,14 +369,14 @@ class Calendar(_message.Message):
     HOURS_FIELD_NUMBER: _builtins.int
     ABSENCES_FIELD_NUMBER: _builtins.int
     time_zone: _builtins.str
-    """IANA name such as "Europe/Berlin". Required."""
+    """IANA name such as "Europe/Berlin", at most 256 characters. Required."""
     @_builtins.property
     def hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkingHours]:
-        """Weekly hours. Empty: round the clock."""
+        """Weekly hours, at most 64 stretches. Where they overlap, the greater number of slots counts. Empty: round the clock."""
 
     @_builtins.property
     def absences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Absence]:
-        """Planned absences. At most 366."""
+        """Planned absences, at most 366. They may overlap."""
 
     def __init__(
         self,
@@ -396,7 +408,7 @@ class WorkingHours(_message.Message):
     end_minute: _builtins.int
     """Local time it ends, minutes after midnight, 1 to 1,440; not after `start_minute` means on the next day."""
     slots: _builtins.int
-    """Slots in this stretch. Absent: max_concurrent_tasks."""
+    """Slots in this stretch, 1 to max_concurrent_tasks. Absent: max_concurrent_tasks."""
     @_builtins.property
     def days(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Days on which it begins, 1 Monday to 7 Sunday. Required."""
@@ -540,7 +552,7 @@ class LeaseReport(_message.Message):
 
     @_builtins.property
     def returned(self) -> Global___LeaseReturned:
-        """The worker had it, did not start it, and gives it back (a drain)."""
+        """The worker had it, did not start it, and gives it back (a drain, or a return-lease directive)."""
 
     @_builtins.property
     def trace(self) -> _task_pb2.TraceContext:
@@ -625,7 +637,9 @@ Global___LeaseDeclined: _TypeAlias = LeaseDeclined  # noqa: Y015
 
 @_typing.final
 class LeaseReturned(_message.Message):
-    """The worker gives back a task that it did not start, to drain or to leave. While it does neither, it declines it so."""
+    """The worker gives back a task that it did not start: to drain, to leave, or asked by a return-lease directive. Without
+    such a reason it declines it so.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -653,6 +667,7 @@ class WorkerDirective(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    RETURN_LEASE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The first message of every session."""
@@ -681,6 +696,10 @@ class WorkerDirective(_message.Message):
     def goodbye(self) -> Global___Goodbye:
         """The last message of a session; the server ends the stream after it."""
 
+    @_builtins.property
+    def return_lease(self) -> Global___ReturnLease:
+        """Give a task back, if it has not started. Workers that do not know this keep it, and nothing is lost."""
+
     def __init__(
         self,
         *,
@@ -691,12 +710,13 @@ class WorkerDirective(_message.Message):
         drain: Global___Drain | None = ...,
         probe: Global___Probe | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        return_lease: Global___ReturnLease | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "directive", b"directive", "drain", b"drain", "goodbye", b"goodbye", "probe", b"probe", "run_task", b"run_task", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "directive", b"directive", "drain", b"drain", "goodbye", b"goodbye", "probe", b"probe", "return_lease", b"return_lease", "run_task", b"run_task", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "directive", b"directive", "drain", b"drain", "goodbye", b"goodbye", "probe", b"probe", "run_task", b"run_task", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "directive", b"directive", "drain", b"drain", "goodbye", b"goodbye", "probe", b"probe", "return_lease", b"return_lease", "run_task", b"run_task", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_directive: _TypeAlias = _typing.Literal["welcome", "ack", "run_task", "cancel", "drain", "probe", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_directive: _TypeAlias = _typing.Literal["welcome", "ack", "run_task", "cancel", "drain", "probe", "goodbye", "return_lease"]  # noqa: Y015
     _WhichOneofArgType_directive: _TypeAlias = _typing.Literal["directive", b"directive"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_directive) -> _WhichOneofReturnType_directive | None: ...
 
@@ -878,7 +898,9 @@ class RunTask(_message.Message):
 
     @_builtins.property
     def ack_within(self) -> _duration_pb2.Duration:
-        """Acknowledge within this time, or the server ends the session and places the task again."""
+        """Acknowledge within this time, or the server ends the session and places the task again. For a worker that
+        registered `accept_within` this is that time, and only the offer lapses.
+        """
 
     @_builtins.property
     def predicted_duration(self) -> _duration_pb2.Duration:
@@ -933,8 +955,36 @@ class CancelLease(_message.Message):
 Global___CancelLease: _TypeAlias = CancelLease  # noqa: Y015
 
 @_typing.final
+class ReturnLease(_message.Message):
+    """Give one task back that is held and not started; it is better off elsewhere. The worker answers with
+    LeaseReport.returned. A task that has started goes on, and nothing is answered: `started` has told.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """The lease to give back."""
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_id", b"lease_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnLease: _TypeAlias = ReturnLease  # noqa: Y015
+
+@_typing.final
 class Drain(_message.Message):
-    """Take no more tasks, give back what is held and not started, finish what runs."""
+    """Take no more tasks, give back what is held and not started, finish what runs. Said again after each welcome."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -942,7 +992,7 @@ class Drain(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     drain_id: _builtins.str
-    """Echo it in `WorkerHeartbeat.drain_id`."""
+    """Echo it in `WorkerHeartbeat.drain_id`. Empty: no drain holds any more; take tasks again."""
     reason: _builtins.str
     """Why, for people."""
     @_builtins.property

@@ -9,11 +9,14 @@ COMMANDS: Final = {
     "status": "how is the server: policy, stores, workers, what is degraded",
     "workers": "who is there: sorted, filtered by capability, health and room",
     "worker": "one worker, with what it runs",
+    "drains": "which workers are to be emptied, by whose wish, and how far that is",
     "task": "where a task is, why there, and when it starts or ends; -f follows",
     "explain": "why is a task there, why does it wait, or where would one go",
     "decisions": "which task went where, why, and what came of it; -f follows",
     "queue": "what waits, why, in which order, and how good the expected starts are",
+    "demand": "how many slots would serve what waits within a target wait",
     "predictions": "how good predictions are, by task type",
+    "shadow": "how other policies would have done beside the live one",
     "alerts": "what is wrong, since when, and what to do",
     "events": "what happened lately; -f follows",
     "top": "a live screen: fleet, queue, decisions, accuracy, events",
@@ -23,8 +26,13 @@ COMMANDS: Final = {
     "cancel": "stop a task, waiting or running",
     "cordon": "give a worker no new tasks; what it has goes on",
     "uncordon": "let a cordoned worker have tasks again",
+    "calendar": "when a worker works: show, set, clear",
+    "worker drain": "empty workers: no new tasks, what is not started goes back, what runs finishes",
+    "drain": "one drain: show, watch, cancel",
+    "reinstate": "let a worker in that was ejected for failing",
     "remove": "forget a worker; it may register again",
     "priority": "give a waiting task another priority",
+    "rebalance": "offer free slots to what waits, and move staged tasks that would start sooner elsewhere",
     "pauses": "start no waiting tasks of a scope: list, add, end",
     "breaker": "circuit breakers by hand: trip, reset",
     "fallback": "place without prediction and score: force, release",
@@ -41,7 +49,10 @@ COMMANDS: Final = {
 """What --help says of each, looking first, then steering."""
 
 
+_MODULE: Final = str.maketrans("- ", "__")
+
+
 def load(name: str) -> Command:
     """The command of this name. Half of what it imports takes longer than most of what is asked of a shell at a Tab."""
-    found: Command = import_module(f"{__name__}.{name.replace('-', '_')}").COMMAND
+    found: Command = import_module(f"{__name__}.{name.translate(_MODULE)}").COMMAND
     return found

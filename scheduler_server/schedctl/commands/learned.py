@@ -68,6 +68,8 @@ def _forget(work: Work) -> int:
         work.paper.message(answer)
     else:
         work.paper.line(f"{figures.counted(answer.forgotten_keys, 'key')} forgotten")
+        for warning in answer.warnings:
+            work.note(f"warning: {warning}")
     return 0
 
 

@@ -53,13 +53,20 @@ def _run(work: Work) -> int:
 
 def _decision(work: Work, task_id: str, attempt: int) -> api.DecisionRecord | None:
     """The last decision about a task; None where none is known, or a server cannot tell."""
-    key = task_pb2.TaskKey(task_id=task_id, tenant=work.given.tenant or "", attempt=attempt)
     try:
-        found: api.DecisionRecord = work.ask("GetDecision", api.GetDecisionRequest(task=key)).record
+        return _recorded(work, task_id, attempt)
     except SchedulerError as error:
-        if error.code.name in {"NOT_FOUND", "UNIMPLEMENTED", "UNAVAILABLE"}:
+        if error.code.name in _CANNOT_TELL:
             return None
         raise
+
+
+_CANNOT_TELL = frozenset({"NOT_FOUND", "UNIMPLEMENTED", "UNAVAILABLE"})
+
+
+def _recorded(work: Work, task_id: str, attempt: int) -> api.DecisionRecord:
+    key = task_pb2.TaskKey(task_id=task_id, tenant=work.given.tenant or "", attempt=attempt)
+    found: api.DecisionRecord = work.ask("GetDecision", api.GetDecisionRequest(task=key)).record
     return found
 
 
@@ -71,11 +78,15 @@ def _one(work: Work, task_id: str) -> TaskStatus | api.DecisionRecord:
             task_id, tenant=given.tenant or "", attempt=given.attempt, timeout=work.place.timeout_s
         )
     except TaskUnknown as unknown:
-        record = _decision(work, task_id, given.attempt)
-        if record is not None:
-            return record
+        try:
+            return _recorded(work, task_id, given.attempt)
+        except SchedulerError as error:
+            if error.code.name not in _CANNOT_TELL:
+                raise
+            near = error.metadata.get("similar", "")
+        known = f"; known are {near}" if near else ""
         tenant = "" if given.tenant else "; --tenant names its tenant, if it has one"
-        raise Failed(f"{unknown.message}{tenant}") from None
+        raise Failed(f"{unknown.message}{known}{tenant}") from None
 
 
 def _follow(work: Work) -> int:

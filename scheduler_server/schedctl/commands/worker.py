@@ -4,7 +4,7 @@ import argparse
 
 from scheduler_api.v1 import admin_service_pb2 as api
 from scheduler_api.v1 import worker_pb2
-from scheduler_server.schedctl import figures, fleet
+from scheduler_server.schedctl import figures, fleet, hours
 from scheduler_server.schedctl.figures import counted, seconds_of
 from scheduler_server.schedctl.paper import Paper
 from scheduler_server.schedctl.table import Segment
@@ -77,9 +77,17 @@ def facts(worker: api.Worker, now: float) -> list[tuple[str, str | Segment]]:
             "takes tasks",
             f"on its stream, {worker.prefetch} beyond its slots" if worker.accepts_tasks else "from its queue service",
         ),
+        (
+            "offers",
+            f"accepted within {figures.span_in(worker, 'accept_within')}" if worker.HasField("accept_within") else "",
+        ),
         ("wants to", figures.word(worker_pb2.WorkerIntent, worker.intent)),
+        ("ejected", _ejected(worker, now)),
+        ("fails out of line", (worker.spared_detail, "bad") if worker.spared_detail else ""),
+        ("starts slowly", f"has the use of {worker.ramp:.0%} of its slots" if worker.HasField("ramp") else ""),
         ("cordoned", (worker.cordon_reason or "yes", "warn") if worker.cordoned else ""),
         ("drains", ", ".join(worker.drain_ids)),
+        ("hours", _hours(worker)),
         (
             "next shift change",
             figures.instant_in(worker, "next_shift_change", now) if worker.HasField("next_shift_change") else "",
@@ -93,6 +101,23 @@ def facts(worker: api.Worker, now: float) -> list[tuple[str, str | Segment]]:
         ("registered", figures.instant_in(worker, "registered_at", now)),
     ]
     return [(name, value) for name, value in said if value]
+
+
+def _hours(worker: api.Worker) -> str:
+    if not worker.HasField("calendar"):
+        return ""
+    return hours.calendar_text(worker.calendar) + (", set by an operator" if worker.calendar_set_by_operator else "")
+
+
+def _ejected(worker: api.Worker, now: float) -> str | Segment:
+    if not worker.times_ejected:
+        return ""
+    times = "once" if worker.times_ejected == 1 else f"{worker.times_ejected} times in a row"
+    if worker.HasField("ejected_until"):
+        return f"{times}; tried {figures.instant_in(worker, 'ejected_until', now)}", "warn"
+    if worker.on_trial:
+        return f"{times}; on trial, with one task at a time", "warn"
+    return f"{times}; in again"
 
 
 COMMAND = Command(options=_options, run=_run)

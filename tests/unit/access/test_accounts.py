@@ -109,6 +109,69 @@ def test_no_limit_is_no_limit() -> None:
         assert one.names("task_types", [str(number)], 0.0) is None
 
 
+def test_another_rate_holds_from_the_next_call_on_and_what_is_owed_stays() -> None:
+    accounts = Accounts(LimitSettings(assign_per_s=1, assign_burst=10))
+    one = accounts.of("a", 0.0)
+    assert one.admit(14, 0.0) is None  # owes four
+    accounts.reconfigure(LimitSettings(assign_per_s=10, assign_burst=2))
+    no = one.admit(1, 1.0)  # at the old rate one has come, and it owes three
+    assert no is not None
+    assert no.retry_after_s == pytest.approx(0.4)
+    assert dict(no.metadata)["value"] == "10"
+    assert [one.admit(1, 9.0) is None for _ in range(3)] == [True, True, False]  # the new burst
+    accounts.reconfigure(LimitSettings())
+    assert one.admit(1_000_000, 9.0) is None
+    accounts.reconfigure(LimitSettings(assign_per_s=1, assign_burst=1))
+    assert [one.admit(1, 9.0) is None for _ in range(2)] == [True, False]
+
+
+def test_a_smaller_burst_cuts_what_was_saved_up() -> None:
+    bucket = Bucket(1.0, 100, 0.0)
+    bucket.change(1.0, 2, 0.0)
+    assert [bucket.take(1, 0.0) for _ in range(3)] == [0.0, 0.0, 1.0]
+
+
+def test_lower_limits_leave_what_is_open_and_let_nothing_more_in() -> None:
+    accounts = Accounts(LimitSettings(task_types=5))
+    one = accounts.of("a", 0.0)
+    for worker in ("w1", "w2"):
+        accounts.registered(worker, one)
+        assert one.open_stream() is None
+        assert one.admit(1, 0.0) is None
+    assert one.names("task_types", "abc", 0.0) is None
+    accounts.reconfigure(LimitSettings(workers=2, streams=2, assign_in_flight=2, task_types=2))
+    assert (one.workers, one.streams, one.in_flight) == (2, 2, 2)
+    refused = (one.room_for_worker(), one.open_stream(), one.admit(1, 0.0), one.names("task_types", "d", 0.0))
+    assert [dict(no.metadata)["value"] for no in refused if no is not None] == ["2"] * 4
+    assert one.names("task_types", "abc", 0.0) is None  # those that were counted
+    accounts.removed("w1")
+    one.close_stream()
+    one.leave()
+    assert one.room_for_worker() is None
+    assert one.open_stream() is None
+    assert one.admit(1, 0.0) is None
+
+
+def test_a_limit_that_is_told_is_the_one_in_force() -> None:
+    accounts = Accounts(LimitSettings(tenants=1))
+    one = accounts.of("a", 0.0)
+    for most in (1, 2, 3):
+        accounts.reconfigure(LimitSettings(tenants=most))
+        assert one.names("tenants", "xyz"[:most], 0.0) is None
+        no = one.names("tenants", "n", 0.0)
+        assert no is not None
+        assert dict(no.metadata)["value"] == f"{most}"
+        assert f"has used {most} different" in no.message
+
+
+def test_names_are_kept_for_as_long_as_is_said_now() -> None:
+    names = Distinct(1, 3_600.0, 0.0)
+    assert names.take("a", 0.0)
+    assert not names.take("b", 20.0)
+    names.change(1, 10.0)
+    assert names.take("b", 20.0)
+
+
 def test_names_are_forgotten_after_one_to_two_stretches() -> None:
     names = Distinct(2, 10.0, 0.0)
     assert names.take("a", 0.0)

@@ -130,6 +130,7 @@ def apply(rig: Rig, raised: Raised, change: Change) -> None:
         raised.change = change
     elif change.kind is ChangeKind.HEALTHY:
         record.health = Health.HEALTHY
+        rig.core.vitals.lead(record)
     elif change.kind is ChangeKind.FREE_SLOT or change.rejection is Rejection.NO_FREE_SLOT:
         rig.core.fleet.resize(record, record.occupied + 1)
     elif change.rejection is Rejection.CAPABILITY:

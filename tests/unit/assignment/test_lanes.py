@@ -1,6 +1,7 @@
 """Lanes and groups, against sorting."""
 
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,9 @@ def waiter(number: int, key: float) -> Waiter:
 
 
 def group(tenants: Tenants | None = None) -> Group:
-    return Group(((), (), False), 0, Tenants({}) if tenants is None else tenants)
+    tenants = Tenants({}) if tenants is None else tenants
+    home: Any = None  # a line-up, which a group alone does not ask
+    return Group(home, ((), (), False), 0, tenants)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -313,12 +313,12 @@ def test_the_objective_changes_order_patience_and_scorer_together(rig: Rig) -> N
     assert rig.core.scorer.name == "weighted"
 
 
-def test_the_index_of_waiting_tasks_is_only_made_anew_where_its_keys_change(rig: Rig) -> None:
-    index = rig.core.queue.waiting.reach
+def test_waiting_tasks_are_only_lined_up_anew_where_their_keys_change(rig: Rig) -> None:
+    lineup = rig.core.queue.waiting.lineup
     change(rig, queue={"max_length": 7, "tenant_weights": {"a": 2.0}})
-    assert rig.core.queue.waiting.reach is index
+    assert rig.core.queue.waiting.lineup is lineup
     change(rig, queue={"patience": 3.0})
-    assert rig.core.queue.waiting.reach is not index
+    assert rig.core.queue.waiting.lineup is not lineup
 
 
 def test_weights_of_tenants_hold_for_tenants_that_wait() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scheduler_server.assignment.telling import decision_text, refusal_text, shown, waiting_text
+from scheduler_server.assignment.telling import decision_text, refusal_text, sentence, shown, waiting_text
 from scheduler_server.model.decision import (
     Candidate,
     Cause,
@@ -59,7 +59,17 @@ def test_what_was_not_recorded_is_said_to_be_missing() -> None:
     assert decision_text(MADE).splitlines()[-1] == "other workers: not recorded for this decision"
 
 
-@pytest.mark.parametrize("cause", [cause for cause in Cause if cause not in (Cause.BEST_SCORE, Cause.ONLY_CANDIDATE)])
+def test_a_task_that_was_moved_says_so_beside_its_score() -> None:
+    moved = MADE._replace(cause=Cause.REBALANCED)
+    how = decision_text(moved).splitlines()[1]
+    assert how.startswith("how: predicted, best of 3 candidates by weighted; moved because it starts sooner here")
+    assert "moved because it starts sooner here than where it was staged" in sentence(moved)
+
+
+_PREDICTED = (Cause.BEST_SCORE, Cause.ONLY_CANDIDATE, Cause.REBALANCED)
+
+
+@pytest.mark.parametrize("cause", [cause for cause in Cause if cause not in _PREDICTED])
 def test_every_other_cause_is_told_in_words(cause: Cause) -> None:
     source = Source.OVERRIDE if cause is Cause.OVERRIDE_PIN else Source.FALLBACK
     why = Change(ChangeKind.PREDICTION, "w2", wins=True, actual=3.0, needed=1.0)

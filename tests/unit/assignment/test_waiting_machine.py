@@ -28,11 +28,14 @@ types = st.sampled_from(["short", "long", "new"])
 
 class Machine(RuleBasedStateMachine):
     order = "fifo"
+    slice: int | None = None  # tasks looked at per tick when the rules change, with other events in between
 
     def __init__(self) -> None:
         super().__init__()
         queue = QueueSettings(order=self.order, priority_worth_s=20.0)
         self.rig = WaitingRig(CoreSettings(queue=queue))
+        if self.slice is not None:
+            self.rig.hurried, self.rig.core.queue.renewing.slice = False, self.slice
         self.number = 0
 
     # ------------------------------------------------------------------ workers
@@ -148,10 +151,10 @@ class Machine(RuleBasedStateMachine):
     def reorder(self, order: str, back: bool) -> None:
         settings = replace(self.rig.settings.queue, order=order)
         core = self.rig.core
-        core.queue.reconfigure(settings, "balanced", core.predictor)
+        core.queue.reconfigure(self.rig.now, settings, "balanced", core.predictor)
         self.rig.give(Tick())
         if back:
-            core.queue.reconfigure(self.rig.settings.queue, "balanced", core.predictor)
+            core.queue.reconfigure(self.rig.now, self.rig.settings.queue, "balanced", core.predictor)
             self.rig.give(Tick())
 
     @rule(fails=st.booleans())
@@ -189,6 +192,7 @@ class Machine(RuleBasedStateMachine):
         self.rig = self.rig.restarted()
 
     def teardown(self) -> None:
+        self.rig.hurried = True
         self.rig.give(Tick())
 
 
@@ -214,9 +218,33 @@ class Fair(Machine):
     order = "fair"
 
 
+class InSlices(Machine):
+    """With whatever happens in the midst of a change: other changes, restarts."""
+
+    order = "shortest"
+    slice = 1
+
+    @rule(times=st.integers(1, 5))
+    def the_loop_turns(self, times: int) -> None:
+        for _ in range(times):
+            self.rig.give(Tick())
+
+    @rule()
+    def all_is_settled(self) -> None:
+        self.rig.hurried = True
+        self.rig.give(Tick())
+        self.rig.hurried = False
+
+
+class FairInSlices(InSlices):
+    order = "fair"
+    slice = 2
+
+
 _effort = settings(
     max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
-for _machine in (Fifo, Priority, Shortest, Fair):
+for _machine in (Fifo, Priority, Shortest, Fair, InSlices, FairInSlices):
     _machine.TestCase.settings = _effort
 TestFifo, TestPriority, TestShortest, TestFair = Fifo.TestCase, Priority.TestCase, Shortest.TestCase, Fair.TestCase
+TestInSlices, TestFairInSlices = InSlices.TestCase, FairInSlices.TestCase

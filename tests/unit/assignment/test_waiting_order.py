@@ -102,8 +102,8 @@ def test_the_objective_tunes_the_order_unless_the_order_is_set(objective: str, o
     assert QueueSettings().patience_for(objective) == patience
     assert QueueSettings(patience=3.0).patience_for(objective) == 3.0
     rig = Rig()
-    rig.core.queue.reconfigure(QueueSettings(), objective, rig.core.predictor)
+    rig.core.queue.reconfigure(rig.now, QueueSettings(), objective, rig.core.predictor)
     assert rig.core.queue.waiting.order.name == order
-    rig.core.queue.reconfigure(QueueSettings(order="fair"), objective, rig.core.predictor)
+    rig.core.queue.reconfigure(rig.now, QueueSettings(order="fair"), objective, rig.core.predictor)
     assert rig.core.queue.waiting.order.name == "fair"
     assert rig.core.queue.fair

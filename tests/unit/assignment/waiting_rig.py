@@ -25,7 +25,7 @@ from scheduler_server.assignment.state import lease_to_bytes, restore_lease, res
 from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.prediction import Prediction
 from scheduler_server.model.standing import About, OrderKind, StandingOrder
-from scheduler_server.model.task import Delivery, Task, TaskState
+from scheduler_server.model.task import BlockingReason, Delivery, Task, TaskState
 from scheduler_server.model.worker import Accounting
 from scheduler_server.predictor.ema import EmaPredictor
 from scheduler_server.registry.record import WorkerRecord
@@ -74,6 +74,7 @@ class WaitingRig(Rig):
         self.answers: dict[int, Reply] = {}
         self._numbers = 0
         self.last_ticket = 0
+        self.hurried = True  # are changes of the rules carried to their end before anything else happens?
 
     # ------------------------------------------------------------------ the plain version
 
@@ -110,10 +111,11 @@ class WaitingRig(Rig):
 
     def ready(self, waits: Waits) -> bool:
         """Might it start as far as it is concerned: it is due, and nobody has paused it?"""
-        task = waits.task
-        return waits.due and not any(
-            kind in ("", task.task_type) and tenant in (None, task.tenant) for kind, tenant in self.paused
-        )
+        return waits.due and not self.held(waits.task)
+
+    def held(self, task: Task) -> bool:
+        """Has somebody paused it?"""
+        return any(kind in ("", task.task_type) and tenant in (None, task.tenant) for kind, tenant in self.paused)
 
     def pause(self, kind: str, tenant: str | None, seconds: float | None) -> None:
         until = None if seconds is None else self.now.wall + seconds
@@ -141,7 +143,7 @@ class WaitingRig(Rig):
         self._due_by_now()
         out = super().give(event)
         self._follow(event, out)
-        while self.core.queue.unfilled:
+        while self.core.queue.unfilled or (self.hurried and self.core.queue.renewing.busy):
             more = super().give(Tick())
             self._follow(Tick(), more)
             out = out + more
@@ -185,7 +187,7 @@ class WaitingRig(Rig):
         assert worker is not None
         task_id = record.task.task_id
         mine = self.waits.get(task_id)
-        for other in self.waits.values():
+        for other in self.waits.values() if not self.core.queue.renewing.busy else ():
             if other is mine or not self.could_use(worker, other):
                 continue
             assert mine is not None, f"{task_id} barged past {other} on {worker.worker_id}"
@@ -253,7 +255,12 @@ class WaitingRig(Rig):
         queue = self.core.queue
         known = {waiter.event.task.task_id: waiter for waiter in queue.waiting.by_task.values()}
         assert known.keys() == self.waits.keys()
+        if queue.renewing.busy:
+            self._check_in_the_midst(known)
+            return
+        assert queue.waiting.older is None
         assert queue.waiting.group_count == len({_needs(waits) for waits in self.waits.values() if self.ready(waits)})
+        assert self.core.rebalancing.placed == 0, "a round of rebalancing found what nobody had told of"
         usable = [record for record in self.core.fleet.records.values() if self.usable(record)]
         for task_id, waits in self.waits.items():
             waiter = known[task_id]
@@ -271,6 +278,29 @@ class WaitingRig(Rig):
         assert queue.waiting.payload_bytes == sum(len(waits.task.payload) for waits in self.waits.values())
         running = sum(pool.running for pool in self.core.fleet.pools)
         assert running == sum(len(record.leases) for record in self.core.fleet.records.values())
+
+    def _check_in_the_midst(self, known: dict[str, Waiter]) -> None:
+        """The rules have changed, and not every task stands by them yet; what one is told is true all the same."""
+        queue = self.core.queue
+        standing = [(known[name], waits) for name, waits in self.waits.items() if known[name].placeable]
+        assert queue.waiting.placeable == len(standing) == sum(each.count for each in queue.waiting.lineups())
+        for task_id, waits in self.waits.items():
+            told = queue.prospects(self.now, known[task_id])
+            if self.held(waits.task):
+                assert told.blocking is BlockingReason.PAUSED
+            else:
+                assert told.blocking is not BlockingReason.PAUSED or "within moments" in told.detail
+        for waiter, waits in standing:
+            if not self.ready(waits):
+                continue
+            servers = [record for record in self.core.fleet.records.values() if self.serves(record, waits)]
+            same, turn = _needs(waits), queue.waiting.turn(waiter)
+            told = queue.prospects(self.now, waiter)
+            assert told.position == sum(
+                queue.waiting.turn(other) < turn
+                and (_needs(others) == same or any(self.serves(record, others) for record in servers))
+                for other, others in standing
+            )
 
     def _check_position(self, waits: Waits, waiter: Waiter) -> None:
         if self.ready(waits) and not self.core.queue.fair:
@@ -299,6 +329,7 @@ class WaitingRig(Rig):
         new._numbers = self._numbers
         for waits in new.waits.values():
             waits.tickets = {}
+        new.hurried, new.core.queue.renewing.slice = self.hurried, self.core.queue.renewing.slice
         new.give(Tick())
         return new
 

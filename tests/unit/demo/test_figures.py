@@ -8,6 +8,7 @@ from scheduler_server.demo.arrivals import Item
 from scheduler_server.demo.figures import busy_shares, figures, hits, percentile, spread
 from scheduler_server.demo.fleet import Spec
 from scheduler_server.demo.prospect import Prospect
+from scheduler_server.demo.shadowed import POLICIES, shadowed
 from scheduler_server.demo.summary import summary
 from scheduler_server.demo.tape import Run, Tape, rates
 from scheduler_server.demo.work import KINDS
@@ -153,3 +154,24 @@ def test_a_server_that_does_not_count_its_answers_is_not_quoted_and_a_stream_wit
         text = summary(ours, theirs, accuracy)
         assert "Tasks that waited: 1 of 1" in text
         assert "as the server counts" not in text
+
+
+def test_what_other_policies_would_have_done_is_told_with_its_interval() -> None:
+    report = admin_service_pb2.GetShadowReportResponse()
+    first = report.comparisons.add(policy=POLICIES[0], decisions=300, agreement=0.215, judged_decisions=299)
+    first.finish_difference.value_ms, first.finish_difference.confidence_level = 1_234.5, 0.95
+    first.finish_difference.low_ms, first.finish_difference.high_ms = -20.0, 2_500.0
+    report.comparisons.add(policy=POLICIES[1], decisions=2)
+    report.comparisons.add(policy=POLICIES[2])
+    report.comparisons.add(policy=POLICIES[0], decisions=9, task_type="of one type")
+    lines = shadowed(report).splitlines()
+    assert lines[2].split() == ["round_robin", "300", "22%", "299", "+1.234", "s", "-0.020", "s", "and", "+2.500", "s"]
+    assert lines[3].split() == [POLICIES[1], "2", "-", "0", "-"]
+    assert lines[4].startswith("  (each decision by itself")
+    assert max(map(len, lines)) <= 80
+
+
+def test_where_nothing_was_compared_nothing_is_told_of_it() -> None:
+    assert shadowed(admin_service_pb2.GetShadowReportResponse()) == ""
+    made = tape((0.0, 0.5, 1.0, "large-1"))
+    assert "Other policies" not in summary(made, made, None, admin_service_pb2.GetShadowReportResponse())

@@ -18,12 +18,14 @@ from hypothesis.stateful import (
 
 from scheduler_server.assignment.effects import Ended, Granted, Published
 from scheduler_server.assignment.events import Heartbeat
+from scheduler_server.assignment.settings import CoreSettings
 from scheduler_server.model.decision import Rejection
 from scheduler_server.model.fleet_event import FleetEventKind
 from scheduler_server.model.outcome import OutcomeResult, OutcomeStatus
 from scheduler_server.model.refusal import Reason
 from scheduler_server.model.task import Delivery, TaskState
 from scheduler_server.model.worker import Accounting, Health, Intent, Registration, RunningLease
+from scheduler_server.registry.admission_settings import EjectionSettings, RampSettings
 from scheduler_server.registry.pool import BLOCK, Pool
 from tests.unit.assignment.rig import Rig, make_sample
 from tests.unit.registry.plain_fleet import PlainFleet, PlainTask, PlainWorker, rank
@@ -44,7 +46,9 @@ class FleetMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.rig = Rig(scorer=self.scorer)
+        # The plain fleet knows neither: they have tests of their own.
+        settings = CoreSettings(ramp=RampSettings(over_s=0.0), ejection=EjectionSettings(enabled=False))
+        self.rig = Rig(settings, scorer=self.scorer)
         self.plain = PlainFleet()
         self.begun: dict[str, str] = {}  # lease to worker
         self.over: set[str] = set()

@@ -7,11 +7,13 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 
 from scheduler_server.dispatch.entries import Delivered, Source
+from scheduler_server.rpc.access import Access
 from scheduler_server.rpc.applying import Applying
 from scheduler_server.rpc.log_levels import LogLevels
 from scheduler_server.rpc.outlets import Outlets
 from scheduler_server.rpc.stores import Stores
 from scheduler_server.settings import Settings
+from scheduler_server.telemetry.push import MetricsPush
 from scheduler_server.telemetry.settings import TraceSettings
 from scheduler_server.telemetry.tracing import Tracing
 from tests.unit.dispatch.house import STREAM, House
@@ -23,7 +25,8 @@ class Deaf:
 
 def applying(stores: Stores, outlets: Any = None) -> Applying:
     unheard: Any = Deaf()
-    return Applying(stores, unheard, unheard, outlets or unheard, LogLevels("warning"), lambda _: None)
+    levels = LogLevels("warning")
+    return Applying(stores, unheard, unheard, outlets or unheard, levels, Access(), unheard, lambda _: None)
 
 
 def test_entries_are_set_aside_by_the_new_number_of_deliveries() -> None:
@@ -41,6 +44,15 @@ def test_entries_are_set_aside_by_the_new_number_of_deliveries() -> None:
         assert (house.settled(source) != "") == (deliveries == 10)
     for part in (house.dispatcher.settings, house.dispatcher.intake._settings, house.dispatcher._writer._settings):
         assert part is after.dispatch
+
+
+def test_metrics_are_pushed_as_often_as_is_said_now() -> None:
+    push = MetricsPush.__new__(MetricsPush)
+    outlets: Any = Outlets.__new__(Outlets)
+    outlets._push, outlets.tracing = push, None
+    before = Settings()
+    applying(Stores(), outlets)(before, replace(before, metrics=replace(before.metrics, otlp_interval_s=7.0)))
+    assert push._settings.otlp_interval_s == 7.0
 
 
 def test_tasks_are_traced_by_the_new_share() -> None:

@@ -155,18 +155,61 @@ def test_a_refused_report_is_not_repeated_and_is_logged(caplog: pytest.LogCaptur
     assert "LEASE_ENDED" in caplog.text
 
 
+def test_what_is_held_is_given_back_when_the_server_asks_and_the_rest_goes_on() -> None:
+    work = work_of(prefetch=2)
+    for lease_id in ("a", "b", "c"):
+        work.hand_over(run(lease_id), 0.0)
+    work.give_back("b")
+    assert said(work)[-1] == "b returned"
+    assert "b" not in work.leases
+    work.finished("a", DONE, 1.0)
+    assert starts(work) == ["a", "c"]
+
+
+@pytest.mark.parametrize("lease_id", ["a", "gone"])
+def test_what_has_started_or_is_not_here_is_not_given_back_and_nothing_is_said(lease_id: str) -> None:
+    work = work_of(prefetch=1)
+    work.hand_over(run("a"), 0.0)
+    before = said(work)
+    work.give_back(lease_id)
+    assert said(work) == before
+    assert starts(work) == ["a"]
+    assert stops(work) == []
+
+
 @pytest.mark.parametrize("drain_id", [None, "d1"])
-def test_a_drain_returns_what_is_held_and_declines_what_comes(drain_id: str | None) -> None:
+def test_a_drain_returns_what_is_held_and_what_comes(drain_id: str | None) -> None:
     work = work_of(prefetch=1)
     work.hand_over(run("a"), 0.0)
     work.hand_over(run("b"), 0.0)
     work.drain(drain_id)
     work.hand_over(run("c"), 0.0)
-    assert said(work)[-2:] == ["b returned", "c declined"]
+    assert said(work)[-2:] == ["b returned", "c returned"]
     work.finished("a", DONE, 1.0)
     assert starts(work) == ["a"]
     own = drain_id is None
     assert work.intent == (WorkerIntent.WORKER_INTENT_DRAIN if own else WorkerIntent.WORKER_INTENT_WORK)
+
+
+def test_once_no_drain_holds_any_more_it_takes_tasks_again_and_returns_nothing() -> None:
+    work = work_of(prefetch=1)
+    work.drain("d1")
+    work.hand_over(run("a"), 0.0)
+    work.drain("")
+    work.hand_over(run("b"), 0.0)
+    work.hand_over(run("c"), 0.0)
+    work.drain("")
+    assert said(work) == ["a returned", "b acknowledged", "b started", "c acknowledged"]
+    assert not work.draining
+
+
+def test_its_own_wish_goes_on_when_the_servers_drain_ends() -> None:
+    work = work_of()
+    work.drain("d1")
+    work.drain()
+    work.drain("")
+    work.hand_over(run("a"), 0.0)
+    assert said(work) == ["a returned"]
 
 
 def test_more_slots_start_what_is_held() -> None:
