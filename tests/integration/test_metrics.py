@@ -24,6 +24,7 @@ from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.predictor.settings import PredictorSettings
 from scheduler_server.rpc.server import ServerSettings
 from scheduler_server.settings import Settings, StorageSettings
+from scheduler_server.shadow.settings import ShadowSettings
 from scheduler_server.telemetry.instrument import HISTOGRAM_SAMPLES, Kind
 from scheduler_server.telemetry.instruments import INSTRUMENTS
 from scheduler_server.telemetry.settings import MetricsSettings, TraceSettings
@@ -83,6 +84,7 @@ async def measuring(tmp_path: Path, redis_url: str, collector: str = "") -> Asyn
         traces=TraceSettings(otlp_endpoint=collector),
         predictor=PredictorSettings(strategy="adaptive"),
         dispatch=DispatchSettings(url=redis_url),
+        shadow=ShadowSettings(policies=("round_robin",)),
     )
     async with running(configured) as server:
         tasks = server.app.stores.tasks
@@ -151,8 +153,8 @@ _DATA = {Kind.COUNTER: "sum", Kind.UP_DOWN_COUNTER: "sum", Kind.GAUGE: "gauge", 
 _BY_SAMPLES = {"scheduler.workers.utilization", "scheduler.workers.spread", "scheduler.workers.max_over_mean"}
 """These come with samples of the fleet, seconds apart; tests of their own wait for them."""
 
-_AS_IT_COMES = {"grpc.server.call.duration"}
-"""Here a series is there once something of it has happened."""
+_AS_IT_COMES = {"grpc.server.call.duration", "scheduler.shadow.decisions"}
+"""Here a series is there once something of it has happened, or for the policies that are tried."""
 
 
 async def scrape_pushed(server: Running, collector: Collector) -> dict[str, Metric]:
