@@ -37,4 +37,4 @@ def span(seconds: float) -> str:
     """A time as people say it."""
     if seconds < 120.0:  # noqa: PLR2004 -- two minutes
         return f"{seconds:g} s"
-    return f"{seconds / 60.0:.3g} min" if seconds < 7_200.0 else f"{seconds / 3_600.0:.3g} h"  # noqa: PLR2004
+    return f"{seconds / 60.0:.3g} min" if seconds < 7_200.0 else f"{seconds / 3_600.0:.3g} h"  # noqa: PLR2004 -- two hours

@@ -110,7 +110,7 @@ def _linear_scale(most: float) -> _Scale:
     if most <= 0.0:
         return _Scale(0.0, 1.0, False, [(0.0, "0")])
     step = 10.0 ** floor(log10(most))
-    step = next(each for each in (step / 5, step / 2, step, 2 * step) if most / each <= 5)  # noqa: PLR2004
+    step = next(each for each in (step / 5, step / 2, step, 2 * step) if most / each <= 5)  # noqa: PLR2004 -- lines at most
     high = step * ceil(most / step)
     return _Scale(0.0, high, False, [(step * n, f"{step * n:g}") for n in range(round(high / step) + 1)])
 

@@ -100,7 +100,7 @@ def span(seconds: float | None) -> str:
     """Seconds as people say them, in at most six letters."""
     if seconds is None:
         return "-"
-    if seconds < 0.1:  # noqa: PLR2004
+    if seconds < 0.1:  # noqa: PLR2004 -- shown in ms
         return f"{1e3 * seconds:.3g} ms" if seconds else "0 s"
     if seconds < 2 * _MINUTE_S:
         return f"{seconds:.3g} s"

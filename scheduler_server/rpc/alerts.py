@@ -9,7 +9,7 @@ from scheduler_server.alerts.rule import AlertState
 from scheduler_server.alerts.rules import BY_NAME
 from scheduler_server.rpc import checks, encode, paging
 from scheduler_server.rpc.checks import Checker
-from scheduler_server.rpc.paging import Position, Turn
+from scheduler_server.rpc.paging import Page, Position, Turn
 
 _STATES = frozenset(each.value for each in AlertState)
 _SEVERITIES = frozenset(admin_service_pb2.Severity.values())
@@ -35,21 +35,18 @@ class AlertCalls:
         checker.done()
         bound_to = paging.scope(self._incarnation, request)
         after = paging.read_token(bound_to, request.page_token)
-        rows = sorted((_position(alert), alert) for alert in self._board.alerts() if wanted.matches(alert))
-        if after is not None:
-            rows = [row for row in rows if row[0] > after]
+        page: Page[Alert] = Page(size, after, backwards=False)
+        for alert in self._board.alerts():
+            if wanted.matches(alert):
+                page.offer(_position(alert), alert)
         response = admin_service_pb2.ListAlertsResponse()
-        written = 0
-        turn = Turn()
-        for number, (_, alert) in enumerate(rows[:size], 1):
-            if turn.over():
-                await turn.pause()
+
+        def add(alert: Alert) -> int:
             message = response.alerts.add()
             _fill(message, alert)
-            written += message.ByteSize()
-            if number < len(rows) and (number == size or written > paging.MAX_PAGE_BYTES):
-                response.next_page_token = paging.write_token(bound_to, rows[number - 1][0])
-                break
+            return message.ByteSize()
+
+        response.next_page_token = paging.next_token(bound_to, await page.write(Turn(), add))
         return response
 
 

@@ -1,6 +1,6 @@
 """AdminService's SetWorkerCalendar: an operator's hours for a worker, in place of those that it registered."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from scheduler_api.v1 import admin_service_pb2
@@ -13,12 +13,10 @@ from scheduler_server.registry.timetable import OFF, Timetable
 from scheduler_server.rpc import calendars, checks, encode
 from scheduler_server.rpc.checks import Checker
 from scheduler_server.rpc.errors import Refused
+from scheduler_server.rpc.fleet_calls import Fill, Find
 from scheduler_server.rpc.paging import Turn
 from scheduler_server.rpc.shell import Shell
 from scheduler_server.rpc.steering import Steering, reason_of
-
-Find = Callable[[str, Checker], Awaitable[WorkerRecord]]
-Fill = Callable[[admin_service_pb2.Worker, WorkerRecord], None]
 
 
 class CalendarCalls:

@@ -217,7 +217,7 @@ def report(message: schedule_service_pb2.OutcomeReport, prefix: str) -> ReportOu
         span = outcome.duration
         seconds, nanos = span.seconds, span.nanos
         # The usual report: a success with a duration, and nothing to say about it.
-        if 0 <= seconds < checks.MAX_SPAN_S and 0 <= nanos <= 999_999_999 and status == _SUCCEEDED:  # noqa: PLR2004
+        if 0 <= seconds < checks.MAX_SPAN_S and 0 <= nanos <= 999_999_999 and status == _SUCCEEDED:  # noqa: PLR2004 -- likewise
             duration_ms = seconds * 1e3 + nanos / 1e6
             if duration_ms and not (outcome.error_message or outcome.error_kind or outcome.result):
                 return ReportOutcome(lease_id, Outcome(OutcomeStatus.SUCCEEDED, duration_ms))

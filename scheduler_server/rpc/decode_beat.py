@@ -126,7 +126,7 @@ def _running(message: worker_pb2.RunningLeases, checker: Checker | None) -> tupl
             span = lease.elapsed
             if checker is not None:
                 elapsed_ms = checker.span_s(f"running.leases[{at}].elapsed", span.seconds, span.nanos) * 1_000.0
-            elif 0 <= span.seconds < checks.MAX_SPAN_S and 0 <= span.nanos <= 999_999_999:  # noqa: PLR2004
+            elif 0 <= span.seconds < checks.MAX_SPAN_S and 0 <= span.nanos <= 999_999_999:  # noqa: PLR2004 -- nanoseconds short of a second
                 elapsed_ms = span.seconds * 1e3 + span.nanos / 1e6
             else:
                 return None

@@ -117,7 +117,7 @@ class Order:
         self.backwards = False
         name = words[0] if words else "worker_id"
         values = _values(wait_s)
-        if len(words) > 2 or (len(words) == 2 and words[1] != "desc") or name not in values:  # noqa: PLR2004
+        if len(words) > 2 or (len(words) == 2 and words[1] != "desc") or name not in values:  # noqa: PLR2004 -- a name, and a direction
             checker.fault("order_by", f'must be one of {", ".join(values)}, with " desc" for falling order')
             return
         falling = len(words) == 2  # noqa: PLR2004 -- name and "desc"

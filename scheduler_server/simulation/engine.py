@@ -237,7 +237,7 @@ class World:
                 self._push(BEGIN_S + self._fate.expovariate(1.0 / plan.mtbf_s), _FAIL, machine, None, 0)
             if machine.works_for_others:
                 if plan.background_period_s:
-                    machine.background = machine.works_for_others if self._others.random() < 0.5 else 0  # noqa: PLR2004
+                    machine.background = machine.works_for_others if self._others.random() < 0.5 else 0  # noqa: PLR2004 -- even
                     self._push(self._until_background(BEGIN_S), _BACKGROUND, machine, None, 0)
                 else:
                     machine.background = machine.works_for_others
