@@ -18,8 +18,8 @@ from scheduler_server.model.refusal import Reason, Refusal
 from scheduler_server.model.task import TaskState
 from scheduler_server.rpc import encode
 from scheduler_server.rpc.drain_view import MOST_WORKERS, View, kept
-from scheduler_server.rpc.errors import Refused, abort
-from scheduler_server.rpc.following import MAX_READERS, WRITE_WITHIN_S
+from scheduler_server.rpc.errors import Refused
+from scheduler_server.rpc.following import MAX_READERS, WRITE_WITHIN_S, give_up
 from scheduler_server.rpc.shell import Shell
 
 TOGETHER_S = 0.05
@@ -29,7 +29,6 @@ LOOK_AGAIN_S = 5.0
 """Without any change the whole is told anew this often: expected ends move with time alone, and readers and proxies see
 that the stream lives."""
 
-_LAST_WORDS_S = 5.0
 _OVER = (admin_service_pb2.DRAIN_STATE_COMPLETE, admin_service_pb2.DRAIN_STATE_CANCELLED)
 
 
@@ -109,7 +108,7 @@ class DrainWatches:
         try:
             await self._follow(drain, reader, context)
         except TimeoutError:
-            await _give_up(context)
+            await give_up(context, "watch again: the first message has it all")
         except (grpc.aio.InternalError, grpc.aio.UsageError, asyncio.InvalidStateError, grpc.RpcError):
             return  # the stream is gone: nobody to tell
         finally:
@@ -156,16 +155,6 @@ class DrainWatches:
         async with asyncio.timeout(WRITE_WITHIN_S):
             await context.write(response)
         self.sent += 1
-
-
-async def _give_up(context: Any) -> None:
-    """End a stream whose reader takes nothing: with a status if it gets through, and without one if not."""
-    message = f"the reader took nothing for {WRITE_WITHIN_S:g} s; watch again: the first message has it all"
-    try:
-        async with asyncio.timeout(_LAST_WORDS_S):
-            await abort(context, Refusal(Reason.WATCHER_TOO_SLOW, message))
-    except TimeoutError:
-        raise asyncio.CancelledError from None
 
 
 _GOING_DOWN = Refusal(Reason.SERVER_DRAINING, "the server is going down; the drain goes on: watch again later")

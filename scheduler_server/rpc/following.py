@@ -123,7 +123,7 @@ class Followers(Generic[Entry]):
         try:
             await self._stream(position, context, matches, respond, last)
         except _Stuck:
-            await _give_up(context)
+            await give_up(context, "watch again with the last token")
         except (grpc.aio.InternalError, grpc.aio.UsageError, asyncio.InvalidStateError, grpc.RpcError):
             return  # the stream is gone: nobody to tell
         finally:
@@ -208,9 +208,9 @@ async def _write(context: Any, message: Any) -> None:
         raise _Stuck from None
 
 
-async def _give_up(context: Any) -> NoReturn:
+async def give_up(context: Any, advice: str) -> NoReturn:
     """End a stream whose reader takes nothing: with a status if it gets through, and without one if not."""
-    message = f"the reader took nothing for {WRITE_WITHIN_S:g} s; watch again with the last token"
+    message = f"the reader took nothing for {WRITE_WITHIN_S:g} s; {advice}"
     try:
         async with asyncio.timeout(_LAST_WORDS_S):
             await abort(context, Refusal(Reason.WATCHER_TOO_SLOW, message))

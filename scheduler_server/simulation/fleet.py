@@ -60,11 +60,6 @@ class FleetPlan:
             for kind in range(self.machines)
         )
 
-    @property
-    def slots_in_all(self) -> int:
-        """Of all machines."""
-        return self.machines * self.slots
-
 
 class Job:
     """One task on its way. Instants are seconds; `attempt` counts up when a machine fails under it."""

@@ -93,10 +93,6 @@ class Choice:
             world, settings, predictor, scorer, at_once=self.immediate, lists=self.lists, by_user=self.by_user
         )
 
-    def with_oracle(self) -> "Choice":
-        """The same policy with true durations."""
-        return replace(self, name=f"{self.name}+{ORACLE}", predictor=ORACLE)
-
 
 def words() -> tuple[str, ...]:
     """Every word that a name may have, but for patience."""

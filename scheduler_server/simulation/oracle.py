@@ -12,7 +12,7 @@ from scheduler_server.predictor.drift import Drift
 _SURE = 1_000_000  # samples: more than anybody asks for
 
 
-class _Blank:
+class Blank:
     """What a predictor needs besides `predict`: this one learns nothing."""
 
     evicted = 0
@@ -37,7 +37,7 @@ class _Blank:
         raise ValueError("keeps nothing")
 
 
-class Oracle(_Blank):
+class Oracle(Blank):
     """Knows how long each task takes at speed 1: `truth_ms` by task id, for as long as the task is not over."""
 
     name = "oracle"
@@ -51,7 +51,7 @@ class Oracle(_Blank):
         return Prediction(truth, truth, truth, truth, 1.0, _SURE, "truth", self.name)
 
 
-class Failing(_Blank):
+class Failing(Blank):
     """Raises whenever it is asked."""
 
     name = "failing"
