@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from scheduler_server.dispatch import Owner, Wire, letters
 from scheduler_server.dispatch.channel import Channel
@@ -20,7 +20,7 @@ from scheduler_server.dispatch.link import Link
 from scheduler_server.dispatch.outbox import Outbox, Settled
 from scheduler_server.dispatch.ownership import Ownership
 from scheduler_server.dispatch.payloads import Keeper
-from scheduler_server.dispatch.reading import BLOCK_S, FULL_S, Reading
+from scheduler_server.dispatch.reading import FULL_S, Reading, block_s
 from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.dispatch.setup import prepare
 from scheduler_server.dispatch.writer import Writer
@@ -38,9 +38,19 @@ _WITHDRAWN_AT_ONCE = 32
 _CHECK_S = 300.0
 """How often Redis' own settings are looked at again."""
 
+_RETRIED_WITHIN = 0.25
+"""Share of `claim_after_s` in which it is found that Redis works again: much later, others take over what is here."""
+
 _FORGET_CONSUMER_S = 86_400.0
 
 T = TypeVar("T")
+
+
+class _Read(NamedTuple):
+    """Entries, and the monotonic instant before they were asked for."""
+
+    asked_at: float
+    delivered: list[Delivered]
 
 
 class Dispatcher:
@@ -61,9 +71,14 @@ class Dispatcher:
         self.settings = settings
         self.consumer = consumer
         self._owner = owner
-        self._reads = Gateway(address, names, settings.timeout_s, waits_s=BLOCK_S)
+        self._reads = Gateway(address, names, settings.timeout_s, waits_s=block_s(settings))
         self._asks = Gateway(address, names, settings.timeout_s)
-        self.link = Link(address.shown, wall=lambda: owner.now().wall, random=random)
+        self.link = Link(
+            address.shown,
+            wall=lambda: owner.now().wall,
+            random=random,
+            last_retry_s=settings.claim_after_s * _RETRIED_WITHIN,
+        )
         self.holdings = Holdings()
         self._wake = asyncio.Event()
         self.outbox = Outbox(owner.journal, self._wake.set)
@@ -218,6 +233,7 @@ class Dispatcher:
             await self._trouble.wait()
 
     async def _failed(self, error: StreamsError) -> None:
+        self.ownership.out_of_touch()
         delay_s = self.link.failed(error)
         while True:
             # Tasks whose payloads are in Redis cannot be handed over; what another server may take must not be.
@@ -235,6 +251,7 @@ class Dispatcher:
 
     def _met(self, error: StreamsError) -> None:
         """One of the loops has met trouble: `_connect` says when it is over."""
+        self.ownership.out_of_touch()
         if self._ready.is_set():
             self._ready.clear()
             self.link.failed(error)
@@ -245,15 +262,15 @@ class Dispatcher:
 
     async def _read(self) -> None:
         """The next entries are asked for while the last ones are taken in."""
-        asked: asyncio.Task[list[Delivered]] | None = None
+        asked: asyncio.Task[_Read] | None = None
         try:
             while not self._stopping:
                 await self._ready.wait()
                 try:
                     asked = asked or asyncio.create_task(self._next(0))
-                    delivered = await asked
-                    asked = asyncio.create_task(self._next(len(delivered)))
-                    await self._take(delivered)
+                    read = await asked
+                    asked = asyncio.create_task(self._next(len(read.delivered)))
+                    await self._take(read)
                 except StreamsError as error:
                     asked = None
                     self.reading.caught_up()
@@ -263,25 +280,29 @@ class Dispatcher:
             if asked is not None:
                 asked.cancel()
 
-    async def _next(self, coming: int) -> list[Delivered]:
-        return [] if self._stopping else await self.reading.next(coming)
+    async def _next(self, coming: int) -> _Read:
+        asked_at = self._owner.now().monotonic
+        return _Read(asked_at, [] if self._stopping else await self.reading.next(coming))
 
-    async def _take(self, delivered: list[Delivered]) -> None:
-        until = time.monotonic() + _SLICE_S
-        waiting = deque(delivered)
-        while waiting:
-            one = waiting.popleft()
-            self.ownership.unread.pop(one.source, None)  # a refresh may have seen it on its way here
-            try:
-                self.intake.take(one)
-            except Exception as error:  # noqa: BLE001 -- one entry must not hold up all others, nor come again for ever
-                _LOG.exception("dispatch: entry %s failed", one.source)
-                detail = f"the server failed to take it in ({type(error).__name__}); its log has the details"
-                letter = DeadLetter(DeadReason.UNDECODABLE, detail, None, 0, raw=raw_of(one.fields))
-                self.intake.set_aside(one.source, letter)
-            if waiting and time.monotonic() > until:
-                await asyncio.sleep(0)
-                until = time.monotonic() + _SLICE_S
+    async def _take(self, read: _Read) -> None:
+        waiting = deque(read.delivered)
+        while waiting and not self.ownership.stale_since(read.asked_at):
+            until = time.monotonic() + _SLICE_S
+            while waiting and time.monotonic() < until:
+                self._take_in(waiting.popleft())
+            await asyncio.sleep(0)
+        if waiting:  # this server stood still meanwhile: what of these is its own still, Redis has to say
+            await self.ownership.refresh()
+
+    def _take_in(self, one: Delivered) -> None:
+        self.ownership.unread.pop(one.source, None)  # a refresh may have seen it on its way here
+        try:
+            self.intake.take(one)
+        except Exception as error:  # noqa: BLE001 -- one entry must not hold up all others, nor come again for ever
+            _LOG.exception("dispatch: entry %s failed", one.source)
+            detail = f"the server failed to take it in ({type(error).__name__}); its log has the details"
+            letter = DeadLetter(DeadReason.UNDECODABLE, detail, None, 0, raw=raw_of(one.fields))
+            self.intake.set_aside(one.source, letter)
 
     # ------------------------------------------------------------------ tell
 

@@ -32,6 +32,14 @@ class Names(NamedTuple):
     consumer: str
 
 
+class Claim(NamedTuple):
+    """What to take over: entries idle for so long, at most so many, and nothing after an instant of Redis' clock."""
+
+    idle_ms: int
+    most: int
+    until_ms: int
+
+
 Order = tuple[Any, ...]
 """The words of one command."""
 
@@ -156,14 +164,15 @@ class Gateway:
         with self.client("cannot be asked") as client:
             return [_text(each) for each in client.eval(scripts.WHOSE, 1, stream, self.names.group, *ids)]
 
-    def take_over(self, stream: str, idle_ms: int, cursor: str, count: int) -> tuple[str, int]:
+    def take_over(self, stream: str, cursor: str, claim: Claim) -> tuple[str, int]:
         """Claim entries that their consumer has not refreshed for so long: the next cursor, and how many they were.
 
         Only their ids: what they hold is fetched when there is room for it.
         """
         group, consumer = self.names
         with self.client("cannot be claimed from") as client:
-            got = client.eval(scripts.TAKE_OVER, 1, stream, group, consumer, idle_ms, cursor, count)
+            got = client.eval(scripts.TAKE_OVER, 1, stream, group, consumer, claim.idle_ms, cursor, claim.most,
+                              claim.until_ms)  # fmt: skip
             return _text(got[0]), int(got[1])
 
     # ------------------------------------------------------------------ anything out

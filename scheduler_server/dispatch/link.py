@@ -15,8 +15,11 @@ _MOST_WARNINGS = 100
 class Link:
     """For the loop's thread. The log tells each change once, not every attempt."""
 
-    def __init__(self, location: str, *, wall: Callable[[], float], random: Random) -> None:
+    def __init__(
+        self, location: str, *, wall: Callable[[], float], random: Random, last_retry_s: float = LAST_RETRY_S
+    ) -> None:
         self.location = location
+        self._last_s = max(FIRST_RETRY_S, min(LAST_RETRY_S, last_retry_s))
         self._wall = wall
         self._random = random
         self._told = ""
@@ -47,12 +50,12 @@ class Link:
             self.failed_since = self._wall()
         if line != self._told:
             self._told = line
-            _LOG.warning("%s; tried again every %g to %g s", line, FIRST_RETRY_S, LAST_RETRY_S)
+            _LOG.warning("%s; tried again every %g to %g s", line, FIRST_RETRY_S, self._last_s)
         return self.delay_s()
 
     def delay_s(self) -> float:
-        """0.5, 1, 2 ... 30 s, less up to half, so that servers do not ask in step."""
-        ceiling = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self.failures, 10))
+        """0.5, 1, 2 ... 30 s or what was said instead, less up to half, so that servers do not ask in step."""
+        ceiling = min(self._last_s, FIRST_RETRY_S * 2.0 ** min(self.failures, 10))
         return max(FIRST_RETRY_S, ceiling * self._random.uniform(0.5, 1.0))
 
     def warn(self, message: str) -> None:

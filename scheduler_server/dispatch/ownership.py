@@ -5,17 +5,21 @@ from this one is let go.
 
 An entry that is not refreshed for `claim_after_s` may be taken over by another server. So a server that could not
 refresh for most of that time places nothing more of what it holds, until Redis has told it what is still its own.
+
+When Redis itself did not answer, nobody could refresh, and whoever came back first would take what the others have
+still. So a server takes over only after it has reached Redis all through `claim_after_s`: the others had that time too.
 """
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from scheduler_server.assignment.events import Cancel, Withdraw
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.dispatch import Owner
 from scheduler_server.dispatch.entries import Source
-from scheduler_server.dispatch.gateway import Gateway
+from scheduler_server.dispatch.gateway import Claim, Gateway
 from scheduler_server.dispatch.holdings import Holding, Holdings
 from scheduler_server.dispatch.intake import Intake, Met
 from scheduler_server.dispatch.outbox import Outbox
@@ -60,7 +64,7 @@ class Ownership:
         self._outbox = outbox
         self._settings = settings
         self._warn = warn
-        self.refreshed_at = owner.now().monotonic
+        self.refreshed_at = self._in_touch_since = owner.now().monotonic
         self.unread: dict[Source, int] = {}  # ours, and not read yet, with their deliveries
         self.every_s = settings.claim_after_s / _REFRESHES
 
@@ -69,10 +73,18 @@ class Ownership:
         """Seconds until another server may have taken what this one holds; below 0: it may."""
         return self.refreshed_at + _SAFE * self._settings.claim_after_s - self._owner.now().monotonic
 
+    def stale_since(self, instant: float) -> bool:
+        """Can another server have taken by now what became this one's at that instant, and was not refreshed?"""
+        return self._owner.now().monotonic - instant > _SAFE * self._settings.claim_after_s
+
     @property
     def stale(self) -> bool:
         """Can another server have taken what this one holds?"""
         return self.stale_in_s < 0.0
+
+    def out_of_touch(self) -> None:
+        """Redis could not be asked: for others it may be the same."""
+        self._in_touch_since = inf
 
     # ------------------------------------------------------------------ refresh
 
@@ -108,6 +120,9 @@ class Ownership:
         missing = [each for each in missing if each in known and str(each) not in settled]
         if missing:
             await self._let_go(missing)
+        now = self._owner.now().monotonic
+        if self._in_touch_since == inf or now - self.refreshed_at > _SAFE * self._settings.claim_after_s:
+            self._in_touch_since = now  # an answer may also be late without anything having failed
         self.refreshed_at = began  # not earlier: what another server has must not be handed over meanwhile
 
     async def _let_go(self, missing: list[Source]) -> None:
@@ -180,12 +195,15 @@ class Ownership:
 
     async def take_over(self) -> None:
         """Claim what servers have left that died, as far as there is room; the rest next time. Raises StreamsError."""
+        if self._owner.now().monotonic - self._in_touch_since < self._settings.claim_after_s:
+            return
         idle_ms = round(self._settings.claim_after_s * 1_000)
+        until_ms = await self._run(self._gateway.now_ms) + round(self._settings.timeout_s * 1_000)
         for stream in self._settings.streams:
             cursor = "0-0"
             while (room := self._intake.room() - len(self.unread)) > 0:
-                count = min(_PAGE, room)
-                cursor, claimed = await self._run(self._gateway.take_over, stream, idle_ms, cursor, count)
+                claim = Claim(idle_ms, min(_PAGE, room), until_ms)
+                cursor, claimed = await self._run(self._gateway.take_over, stream, cursor, claim)
                 if claimed:
                     self._intake.met[Met.CLAIMED] += claimed
                     await self.refresh()

@@ -14,8 +14,17 @@ from scheduler_server.dispatch.ownership import Ownership, Run
 from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.dispatch.writer import Writer
 
-BLOCK_S = 1.0
-"""How long one question for new entries stays open. A server that stops waits for it at most."""
+_BLOCK_S = 1.0
+_BLOCK_SHARE = 1.0 / 3.0
+
+
+def block_s(settings: DispatchSettings) -> float:
+    """How long one question for new entries stays open. A server that stops waits for it at most.
+
+    Well below the time in which what it brings has to be refreshed.
+    """
+    return min(_BLOCK_S, _BLOCK_SHARE * settings.claim_after_s)
+
 
 FULL_S = 0.02
 """How soon it is looked again whether there is room."""
@@ -133,7 +142,7 @@ class Reading:
         if self.behind:
             found, well = await self._writer.read_on(self._gateway, self._run, streams, batch)
         else:
-            found = await self._run(self._gateway.read, streams, batch, round(BLOCK_S * 1_000))
+            found = await self._run(self._gateway.read, streams, batch, round(block_s(self._settings) * 1_000))
         if well and len(found) >= batch:
             self.behind = True
         else:

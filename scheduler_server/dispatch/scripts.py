@@ -71,11 +71,15 @@ return gone
 forgotten. In one step, because what one holds would be forgotten with it."""
 
 TAKE_OVER = """
+local now = redis.call('TIME')
+if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[6]) then return {'0-0', 0} end
 local got = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5], 'JUSTID')
 return {got[1], #got[2]}
 """
-"""Of group, consumer, idle milliseconds, cursor and count: entries nobody has refreshed become this consumer's. Answers
-the next cursor and how many. As a script, since clients differ in what they make of the command's own answer."""
+"""Of group, consumer, idle milliseconds, cursor, count and the latest instant: entries nobody has refreshed become this
+consumer's. Answers the next cursor and how many. Nothing after that instant: what lay before a Redis that stood still
+would be carried out when it goes on, before the owners of the entries could refresh them. As a script also because
+clients differ in what they make of the command's own answer."""
 
 FETCH = """
 local out = {}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.dispatch_house import TASKS
 from tests.faults.log import EventLog
@@ -54,7 +56,11 @@ class Load:
     """A queue service: it offers tasks at a rate, one after another."""
 
     def __init__(self, server: RedisServer, log: EventLog, seed: int, rate_per_s: float) -> None:
-        self._client = server.client(socket_timeout=_ANSWER_WITHIN_S, socket_connect_timeout=_ANSWER_WITHIN_S)
+        # redis-py's own retries would add an entry twice without the log knowing.
+        once = Retry(NoBackoff(), 0)
+        self._client = server.client(
+            socket_timeout=_ANSWER_WITHIN_S, socket_connect_timeout=_ANSWER_WITHIN_S, retry=once
+        )
         self._log = log
         self._chance = random.Random(seed)
         self._every_s = 1.0 / rate_per_s

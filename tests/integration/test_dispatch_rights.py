@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from scheduler_server.dispatch import letters, scripts
-from scheduler_server.dispatch.gateway import Gateway, Names
+from scheduler_server.dispatch.gateway import Claim, Gateway, Names
 from scheduler_server.dispatch.settings import DispatchSettings
 from scheduler_server.dispatch.setup import prepare
 from scheduler_server.storage.redis_url import parse
@@ -31,7 +31,9 @@ def uses_all(gateway: Gateway, settings: DispatchSettings) -> None:
     assert gateway.fetch(stream, [entry_id])[0].fields
     assert gateway.peek([one.source])[0]
     assert gateway.whose(stream, [entry_id]) == ["me"]
-    assert gateway.take_over(stream, 0, "0-0", 9) == ("0-0", 1)
+    now_ms = gateway.now_ms()
+    assert gateway.take_over(stream, "0-0", Claim(0, 9, now_ms - 1)) == ("0-0", 0), "it came too late"
+    assert gateway.take_over(stream, "0-0", Claim(0, 9, now_ms + 60_000)) == ("0-0", 1)
     aside = ("EVAL", scripts.SET_ASIDE, 2, dead, stream, settings.group, entry_id, 9, "task", "t")
     (answer, acknowledged) = gateway.send([aside, ("XACK", stream, settings.group, entry_id)])
     assert (answer.error, acknowledged.error) == ("", "")

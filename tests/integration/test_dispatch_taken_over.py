@@ -1,13 +1,17 @@
 """A server that could not refresh its entries, at moments when that is easily overlooked."""
 
 import asyncio
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scheduler_server.dispatch.entries import Delivered
+from scheduler_server.dispatch.intake import Met
 from tests.dispatch_house import DURABLE, TASKS, Running, Stream, running, settings, until
 from tests.redis_server import redis_server
 
@@ -121,3 +125,72 @@ async def test_an_entry_that_another_server_took_before_it_was_read_again_is_lef
         assert {each.source.entry_id: each.fields.get(b"task_id") for each in found} == {kept: b"kept", gone: None}
         (row,) = stream.client.xpending_range(TASKS, "scheduler-server", lost, lost, 1)
         assert row["consumer"] == b"other"
+
+
+async def test_after_redis_itself_stood_still_no_server_takes_what_another_could_not_refresh(
+    stream: Stream, tmp_path: Path
+) -> None:
+    quick = {"claim_after_s": 2.0, "timeout_s": 0.5}
+    one, two = (settings(stream.server.url, tmp_path / name, dispatch=quick) for name in ("one", "two"))
+    async with running(one) as first:
+        for number in range(50):
+            stream.add(f"t{number}")
+        await until(lambda: len(first.app.core.queue.waiting) == 50, "all wait")
+        async with running(two) as second:
+            await until(lambda: second.dispatcher.link.works, "both are there")
+            await asyncio.sleep(2.1)  # by now the second one may take over
+            stream.server.signal(signal.SIGSTOP)
+            await asyncio.sleep(2.5)
+            stream.server.signal(signal.SIGCONT)
+            await until(lambda: first.dispatcher.link.works and second.dispatcher.link.works, "both are there again")
+            await asyncio.sleep(2.5)
+            assert not second.dispatcher.intake.met[Met.CLAIMED]
+            await until(lambda: len(first.app.core.queue.waiting) == 50, "all wait where they did")
+        first.workers.start("w", slots=8)
+        await until(stream.idle, "all are acknowledged")
+        assert set(first.workers.count().values()) == {1}
+
+
+async def test_who_could_not_reach_redis_gives_the_others_time_before_it_takes_over(
+    stream: Stream, tmp_path: Path
+) -> None:
+    async with running(settings(stream.server.url, tmp_path / "state", dispatch={"claim_after_s": 1.5})) as server:
+        entry_id = stream.add("t")
+        await until(lambda: len(server.app.core.queue.waiting) == 1, "it reads")
+        ownership = server.dispatcher.ownership
+        ownership.out_of_touch()
+        await ownership.refresh()
+        again = server.app.shell.now().monotonic
+        stream.client.xclaim(TASKS, "scheduler-server", "other", 0, [entry_id], idle=60_000)
+        await until(lambda: server.dispatcher.intake.met[Met.CLAIMED], "it takes over")
+        assert server.app.shell.now().monotonic - again >= 1.5
+
+
+async def test_entries_that_were_read_so_long_ago_that_another_may_have_them_are_asked_for_again(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(settings(stream.server.url, tmp_path / "state", dispatch={"claim_after_s": 1.5})) as server:
+        await until(lambda: server.dispatcher.link.works, "it reads")
+        gateway = server.dispatcher._reads
+        read, lost, asks = gateway.read, list[str](), threading.Event()
+
+        def slow(*arguments: Any) -> list[Delivered]:
+            asks.set()
+            found = read(*arguments)
+            if found and not lost:  # as if the server had been stopped before it read the answer
+                lost.append(found[0].source.entry_id)
+                stream.client.xclaim(TASKS, "scheduler-server", "other", 0, lost)
+                time.sleep(1.2)
+            return found
+
+        monkeypatch.setattr(gateway, "read", slow)
+        monkeypatch.setattr(server.dispatcher._asks, "take_over", lambda *_: ("0-0", 0))  # the other server lives
+        server.workers.start("w", slots=2)
+        await until(asks.is_set, "no earlier question is open")
+        with stream.client.pipeline() as both:
+            for task in ("lost", "kept"):
+                both.xadd(TASKS, {"task_id": task, "task_type": "work"})
+            both.execute()
+        await until(lambda: server.workers.count()["kept"], "what is still ours runs")
+        await until(lambda: stream.pending() == 1, "and is acknowledged; the other one is another server's")
+        assert server.workers.count() == {"kept": 1}

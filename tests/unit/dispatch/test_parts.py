@@ -221,6 +221,8 @@ def test_retries_come_less_and_less_often_and_the_log_tells_each_trouble_once(ca
     assert len(caplog.records) == 1
     link.failed(StreamsError("another"))
     assert len(caplog.records) == 2
+    soon = Link("redis://h", wall=lambda: 1.0, random=Random(1), last_retry_s=2.0)
+    assert max(soon.failed(StreamsError("no")) for _ in range(20)) <= 2.0, "or others take over meanwhile"
     link.well()
     assert (link.failures, link.last_error, link.failed_since) == (0, "", None)
 
