@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scheduler_server.assignment.backlog import Held
 from scheduler_server.assignment.keys import Keys
 from scheduler_server.assignment.tenants import Tenant, Tenants
 from scheduler_server.registry.eligibility import ClassKey
@@ -133,11 +134,14 @@ class Lane:
 
 
 class Group:
-    """The waiting tasks of one set of needs in one order. `count` of them; `owner` is the tenant that it counts for."""
+    """The waiting tasks of one set of needs in one order.
+
+    `count` of them; `owner` is the tenant that it counts for, `held` the wait that they came to.
+    """
 
     __slots__ = (
-        "_columns", "_offsets", "_tenants", "_used_at", "blocked", "count", "heap", "home", "index", "lanes", "needs",
-        "owner",
+        "_columns", "_offsets", "_tenants", "_used_at", "blocked", "count", "heap", "held", "home", "index", "lanes",
+        "needs", "owner",
     )  # fmt: skip
 
     def __init__(self, home: "LineUp", needs: ClassKey, index: int, tenants: Tenants) -> None:
@@ -148,6 +152,7 @@ class Group:
         self.owner: Tenant | None = None
         self.lanes: dict[tuple[tuple[str, ...], str], Lane] = {}
         self.heap: list[Entry] = []
+        self.held = Held()
         self.blocked: list[Lane] = []
         self._tenants = tenants
         self._columns: list[Lane] = []

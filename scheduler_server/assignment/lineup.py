@@ -9,9 +9,12 @@ Nothing here looks at all waiting tasks. An unsatisfiable task is in a group tha
 nobody.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator
 from math import frexp, inf
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from scheduler_server.assignment.lanes import Entry, Group, Lane
 from scheduler_server.assignment.order import Coming, Order
@@ -61,6 +64,7 @@ class LineUp:
         self._ranks: list[float] = []
         self._blocked: set[int] = set()  # groups with blocked lanes
         self._index = RankIndex()
+        self._work = array("d")  # by group
 
     # ------------------------------------------------------------------ come and go
 
@@ -68,7 +72,7 @@ class LineUp:
         """The key that a task has here, by its priority as it is now."""
         task = waiter.event.task
         priority = task.priority if self.overrides is None else self.overrides.priority(task)
-        return self.order.key(Coming(waiter.since, priority, waiter.p50_s))
+        return self.order.key(Coming(waiter.since, priority, waiter.work_s, waiter.allowance_s))
 
     def add(self, waiter: "Waiter", needs: ClassKey) -> None:
         """Let a task with these needs take its place."""
@@ -92,6 +96,7 @@ class LineUp:
         rank = waiter.key if not order.by_tenant else tenant.used + lane.offset
         self._ranks[index] = min(self._ranks[index], rank)
         self._index.add(waiter.rank_key, index, waiter.work_s)
+        self._work[index] += waiter.work_s
 
     def joins(self, waiter: "Waiter", needs: ClassKey) -> bool:
         """May a task that comes stand behind what is here yet, though another takes over?"""
@@ -162,6 +167,7 @@ class LineUp:
         """Let a task go that stands here."""
         self.count -= 1
         self._index.remove(waiter.rank_key)
+        self._work[group.index] -= waiter.work_s
         lane.remove(waiter)
         group.count -= 1
         if group.count:
@@ -169,6 +175,7 @@ class LineUp:
                 self._ranks[group.index] = group.heap[0][0]
             return
         self._ranks[group.index] = inf
+        self._work[group.index] = 0.0
         self._blocked.discard(group.index)
         self.used_groups -= 1
         if group.owner is not None:
@@ -187,6 +194,7 @@ class LineUp:
             if index == len(self._listed):
                 self._listed.append(group)
                 self._ranks.append(inf)
+                self._work.append(0.0)
             else:
                 self._listed[index] = group
                 self._ranks[index] = inf
@@ -294,6 +302,17 @@ class LineUp:
         self._blocked.add(group.index)
 
     # ------------------------------------------------------------------ how many are ahead
+
+    def work_for(self, group: Group) -> float:
+        """The work in slot-seconds of all that waits which falls on the slots that serve this group."""
+        if not self.count:
+            return 0.0
+        among, work = self.reach.among(group.index), self._work
+        if among.few is not None:
+            return sum(share * work[index] for index, share in among.few if index < len(work))
+        held = np.frombuffer(work, np.float64)
+        width = min(len(held), len(among.shares))
+        return float(among.shares[:width].dot(held[:width]))
 
     def ahead(self, waiter: "Waiter", group: Group) -> tuple[int, float]:
         """Tasks before this one that could take the same slots, and the work in slot-seconds that falls on these."""

@@ -3,17 +3,28 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
+from typing import NamedTuple
 
 from scheduler_server.model.setting import setting
 
-OBJECTIVES: dict[str, tuple[str, float, str]] = {
-    "throughput": ("shortest", 100.0, "earliest_finish"),
-    "latency": ("shortest", 20.0, "earliest_finish"),
-    "even": ("fifo", 0.0, "weighted"),
-    "balanced": ("shortest", 10.0, "weighted"),
+
+class Objective(NamedTuple):
+    """What an objective chooses."""
+
+    order: str
+    patience: float
+    backlog_patience: float
+    scorer: str
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "throughput": Objective("shortest", 100.0, 0.0, "earliest_finish"),
+    "latency": Objective("shortest", 3.0, 0.5, "earliest_finish"),
+    "even": Objective("fifo", 0.0, 0.0, "weighted"),
+    "balanced": Objective("shortest", 3.0, 1.0, "weighted"),
 }
-"""By objective: order, patience, scorer. Throughput lets short tasks pass almost freely; latency bounds what a long one
-pays for it; even keeps the order of arrival and spreads the load."""
+"""Throughput lets short tasks pass almost freely, latency bounds most what a long one pays for it, even keeps the order
+of arrival and spreads the load. docs/simulator.md says what was compared."""
 
 _MOST_WEIGHT = 1e6
 
@@ -29,10 +40,17 @@ class QueueSettings:
     )
     patience: float | None = setting(
         None,
-        "order shortest: a task is overtaken by nothing that came later than this many times its predicted duration;"
-        " none: what assignment.objective says",
+        "order shortest: a task is overtaken by nothing that came later than this many times its predicted duration,"
+        " and what queue.backlog_patience adds; none: what assignment.objective says",
         minimum=0,
         maximum=1e6,
+    )
+    backlog_patience: float | None = setting(
+        None,
+        "order shortest: what the backlog adds to that, as a share of the wait that a task of usual length comes to;"
+        " less for shorter ones, twice as much for longer ones; none: what assignment.objective says",
+        minimum=0,
+        maximum=1e3,
     )
     priority_worth_s: float = setting(
         600.0, "waiting time that the highest priority is worth against the lowest", unit="s", minimum=0, maximum=1e9
@@ -51,7 +69,13 @@ class QueueSettings:
 
     def patience_for(self, objective: str) -> float:
         """The patience that is set, or that of the objective."""
-        return OBJECTIVES[objective][1] if self.patience is None else self.patience
+        return OBJECTIVES[objective].patience if self.patience is None else self.patience
+
+    def backlog_patience_for(self, objective: str) -> float:
+        """What the backlog adds to it. A patience that was set is all that there is, unless this is set as well."""
+        if self.backlog_patience is not None:
+            return self.backlog_patience
+        return OBJECTIVES[objective].backlog_patience if self.patience is None else 0.0
 
     def faults(self) -> Iterable[tuple[str, str]]:
         """Weights that are none, as (field, message)."""

@@ -177,6 +177,7 @@ class Queue:
             return
         waiter = self.waiting.new(event, now.monotonic, now.wall)
         waiter.p50_s, waiter.work_s = self._duration(task)
+        self.waiting.allow(waiter, now.monotonic)
         waiter.enqueued = event.enqueue
         if event.wait_s is not None:
             waiter.tickets[event.ticket] = now.monotonic + event.wait_s
@@ -186,14 +187,20 @@ class Queue:
             out.append(Queued(waiter))
         out.append(Reply(TaskState.WAITING, None, None, False, None, prospects))
 
-    def take_back(self, now: Now, event: Submit, since_wall: float, sequence: int, p50_s: float, work_s: float) -> None:
-        """A task that waited before a restart waits again, where it stood. ValueError where it waits already."""
+    def take_back(
+        self, now: Now, event: Submit, since_wall: float, sequence: int, place: tuple[float, float, float]
+    ) -> None:
+        """A task that waited before a restart waits again, where it stood. ValueError where it waits already.
+
+        `place`: the median and mean that it was predicted to take, and its allowance; seconds.
+        """
         task = event.task
         if (task.tenant, task.task_id) in self.waiting.by_task:
             raise ValueError(f"task {task.task_id!r} of tenant {task.tenant!r} waits already")
         since = now.monotonic - max(0.0, now.wall - since_wall)
         waiter = self.waiting.new(event, since, since_wall, sequence)
-        waiter.p50_s, waiter.work_s = p50_s, work_s
+        waiter.p50_s, waiter.work_s, waiter.allowance_s = place
+        self.waiting.backlog.learn(waiter.work_s)
         waiter.enqueued = True
         self._take(now, waiter)
 
@@ -209,6 +216,7 @@ class Queue:
         waiter = self.waiting.new(event, now.monotonic - max(0.0, now.wall - since_wall), since_wall)
         p50_s, work_s = self._duration(task)
         waiter.p50_s, waiter.work_s = max(p50_s, trail.elapsed_s), max(work_s, trail.elapsed_s)
+        self.waiting.allow(waiter, now.monotonic)
         waiter.enqueued = True
         self._take(now, waiter)
         out.append(Queued(waiter))

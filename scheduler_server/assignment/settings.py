@@ -98,4 +98,4 @@ class CoreSettings:
     @property
     def scorer_name(self) -> str:
         """The scorer that is set, or that of the objective."""
-        return self.scorer.strategy or OBJECTIVES[self.assignment.objective][2]
+        return self.scorer.strategy or OBJECTIVES[self.assignment.objective].scorer

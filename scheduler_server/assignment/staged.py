@@ -121,11 +121,11 @@ class Elsewhere:
     def key(self, lease: TaskRecord, now: Now) -> float:
         """Its place in the order of waiting tasks, did it wait: smaller goes first."""
         prediction = lease.decision.prediction
-        p50_ms = lease.decision.duration_ms if prediction is None else prediction.p50_ms
+        mean_ms = lease.decision.duration_ms if prediction is None else prediction.mean_ms
         since = now.monotonic - max(0.0, now.wall - lease.submitted_wall)
         overrides = self._placement.overrides
         priority = lease.task.priority if overrides is None else overrides.priority(lease.task)
-        return self._queue.waiting.order.key(Coming(since, priority, p50_ms / 1e3))
+        return self._queue.waiting.order.key(Coming(since, priority, mean_ms / 1e3, 0.0))
 
     def may_move(self, lease: TaskRecord, now: Now) -> bool:
         """Is it free to move, wherever to?

@@ -145,6 +145,7 @@ class _KeptWaiting(NamedTuple):
     p50_s: float
     work_s: float
     trail: Trail = NO_TRAIL
+    allowance_s: float = 0.0
 
 
 _DECODE_WAITING = msgspec.msgpack.Decoder(_KeptWaiting)
@@ -154,19 +155,20 @@ def waiting_to_bytes(waiter: Waiter) -> bytes:
     """A task that waits, as the journal keeps it, with all that its place in the order rests on."""
     event = waiter.event
     place = (waiter.since_wall, waiter.sequence, waiter.p50_s, waiter.work_s)
-    return _ENCODE.encode((event.task, event.delivery, event.explain, *place, event.trail))
+    return _ENCODE.encode((event.task, event.delivery, event.explain, *place, event.trail, waiter.allowance_s))
 
 
 def restore_waiting(core: "Scheduler", now: Now, kept: bytes) -> None:
     """Let a task wait again that waited before a restart, after the leases. ValueError where it makes no sense."""
     try:
-        task, delivery, explain, since_wall, sequence, p50_s, work_s, trail = _DECODE_WAITING.decode(kept)
+        found = _DECODE_WAITING.decode(kept)
     except msgspec.MsgspecError as error:
         raise ValueError(f"not a waiting task: {error}") from error
-    if not (isfinite(since_wall) and 0.0 <= p50_s < inf and 0.0 <= work_s < inf and sequence >= 0):
-        raise ValueError(f"not a waiting task: since {since_wall!r}, number {sequence}, {p50_s!r} s, {work_s!r} s")
+    task, place = found.task, (found.p50_s, found.work_s, found.allowance_s)
+    if not (isfinite(found.since_wall) and all(0.0 <= each < inf for each in place) and found.sequence >= 0):
+        raise ValueError(f"not a waiting task: since {found.since_wall!r}, number {found.sequence}, seconds {place}")
     placed = core.ledger.tasks.get((task.tenant, task.task_id))
     if placed is not None and placed.task.attempt >= task.attempt:
         raise ValueError(f"task {task.task_id!r} of tenant {task.tenant!r} has been placed")
-    event = Submit(task, delivery, explain, None, True, trail=trail)
-    core.queue.take_back(now, event, since_wall, sequence, p50_s, work_s)
+    event = Submit(task, found.delivery, found.explain, None, True, trail=found.trail)
+    core.queue.take_back(now, event, found.since_wall, found.sequence, place)

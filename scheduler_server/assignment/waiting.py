@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import TYPE_CHECKING
 
+from scheduler_server.assignment.backlog import Backlog
 from scheduler_server.assignment.events import Submit
 from scheduler_server.assignment.expected_start import Answer
 from scheduler_server.assignment.lanes import Entry, Group, Lane
@@ -36,13 +37,15 @@ class Waiter:
     `since` and the other `*_at` are monotonic seconds, `since_wall` wall seconds. `tickets` are the calls that wait for
     it, by number, with the instants at which they give up; `enqueued` says that it waits without any. It is `placeable`
     while it stands in a group, and not while it is held back by its not_before, or `paused`. `p50_s` and `work_s`
-    (median, mean) are its duration as predicted when it began to wait: its place in the order rests on them. `edition`
-    is that of the rules (order, pauses, overrides) by which it stands, or is held back.
+    (median, mean) are its duration as predicted when it began to wait, `allowance_s` what the backlog allowed others
+    then: its place in the order rests on them. `edition` is that of the rules (order, pauses,
+    overrides) by which it stands, or is held back.
     """
 
     __slots__ = (
-        "answer", "edition", "enqueued", "event", "expires_at", "gone", "group", "key", "lane", "p50_s", "paused",
-        "placeable", "rank_key", "sequence", "since", "since_wall", "tenant", "tickets", "timer_at", "told", "work_s",
+        "allowance_s", "answer", "edition", "enqueued", "event", "expires_at", "gone", "group", "key", "lane", "p50_s",
+        "paused", "placeable", "rank_key", "sequence", "since", "since_wall", "tenant", "tickets", "timer_at", "told",
+        "work_s",
     )  # fmt: skip
 
     def __init__(self, event: Submit, now: float, wall: float, sequence: int) -> None:
@@ -57,6 +60,7 @@ class Waiter:
         self.tickets: dict[int, float] = {}
         self.p50_s = 0.0
         self.work_s = 0.0
+        self.allowance_s = 0.0
         self.key = 0.0
         self.rank_key: tuple[float, int] = (0.0, sequence)
         self.group: Group | None = None
@@ -88,6 +92,7 @@ class WaitingTasks:
         self.tenants = tenants
         self.lineup = LineUp(fleet, order, tenants, None)
         self.older: LineUp | None = None
+        self.backlog = Backlog()
         self.by_length = False  # are tasks told apart by their lengths too? See LineUp
         self.closing = False  # nothing joins the older one any more: it is about to be empty
         self.edition = 0
@@ -181,7 +186,18 @@ class WaitingTasks:
     def replace(self, waiter: Waiter, event: Submit) -> Waiter:
         """Let a task wait on as this request, which differs from its own only in whom it is to be given to."""
         other = self.new(event, waiter.since, waiter.since_wall)
-        for name in ("answer", "edition", "enqueued", "expires_at", "p50_s", "paused", "tickets", "told", "work_s"):
+        for name in (
+            "allowance_s",
+            "answer",
+            "edition",
+            "enqueued",
+            "expires_at",
+            "p50_s",
+            "paused",
+            "tickets",
+            "told",
+            "work_s",
+        ):
             setattr(other, name, getattr(waiter, name))
         placeable = waiter.placeable
         self.remove(waiter)
@@ -236,6 +252,17 @@ class WaitingTasks:
     def eligible(self, waiter: Waiter) -> EligibilityClass | None:
         """The pools that could serve a placeable task; None: it asks for more label keys than can be sorted by."""
         return waiter.group.home.eligible(waiter.group) if waiter.group is not None else None
+
+    def allow(self, waiter: Waiter, now: float) -> None:
+        """Say what the backlog that a task comes to allows others. Before it is held."""
+        self.backlog.learn(waiter.work_s)
+        group = self.lineup.group_of(self.needs(waiter.event))
+        if group is None:  # nobody has waited with these needs lately
+            return
+        eligible = self.lineup.eligible(group)
+        slots = self._fleet.capacity_of(eligible.pools)[0] if eligible is not None else 0.0
+        work_s = self.lineup.work_for(group)
+        waiter.allowance_s = self.backlog.allowance(now, group.held, waiter.work_s, work_s, slots)
 
     # ------------------------------------------------------------------ who is next
 

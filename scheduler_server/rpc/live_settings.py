@@ -108,7 +108,7 @@ _LIVE: dict[str, dict[str, str]] = {
     ),
     "fallback": {"failure_threshold": "from the next failure on", "retry_after_s": "at once"},
     "queue": {
-        **dict.fromkeys(("order", "patience", "priority_worth_s", "tenant_weights"), _ORDERED),
+        **dict.fromkeys(("order", "patience", "backlog_patience", "priority_worth_s", "tenant_weights"), _ORDERED),
         "max_length": "from the next task on; what waits stays",
         "tenant_share": "from the next task on; what waits stays",
         "max_payload_bytes": "from the next task on; what waits stays",

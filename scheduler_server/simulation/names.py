@@ -25,9 +25,8 @@ DEFAULT = "default"
 ORACLE = "oracle"
 FAILING = "failing"
 IMMEDIATE, LATE = "immediate", "late"
-_PATIENCE = "patience="
-
-_MOST_PATIENCE = 1e6
+_NUMBERS = {"patience": ("patience", "1e6"), "backlog": ("backlog_patience", "1e3")}
+"""Words that are followed by a number: what they set, and the most that it may be."""
 
 _OPTIONS = (DEFAULT, ORACLE, FAILING, IMMEDIATE, LATE)
 
@@ -50,6 +49,7 @@ class Choice:
     scorer: str = ""
     order: str = ""
     patience: float | None = None
+    backlog_patience: float | None = None
     predictor: str = ""
     immediate: bool = False
     lists: bool = True
@@ -63,14 +63,15 @@ class Choice:
                 settings,
                 assignment=replace(settings.assignment, objective=self.objective),
                 scorer=replace(settings.scorer, strategy=""),
-                queue=replace(settings.queue, order="", patience=None),
+                queue=replace(settings.queue, order="", patience=None, backlog_patience=None),
             )
         if self.scorer:
             settings = replace(settings, scorer=replace(settings.scorer, strategy=self.scorer))
         if self.order:
             settings = replace(settings, queue=replace(settings.queue, order=self.order))
-        if self.patience is not None:
-            settings = replace(settings, queue=replace(settings.queue, patience=self.patience))
+        for name in ("patience", "backlog_patience"):
+            if getattr(self, name) is not None:
+                settings = replace(settings, queue=replace(settings.queue, **{name: getattr(self, name)}))
         if self.predictor in PREDICTORS:
             settings = replace(settings, predictor=replace(settings.predictor, strategy=self.predictor))
         return settings
@@ -95,7 +96,7 @@ class Choice:
 
 
 def words() -> tuple[str, ...]:
-    """Every word that a name may have, but for patience."""
+    """Every word that a name may have, but for numbers."""
     return tuple(dict.fromkeys((*PLAIN, *_OPTIONS, *OBJECTIVES, *SCORERS, *ORDERS, *PREDICTORS)))
 
 
@@ -128,14 +129,16 @@ def choice(name: str, *, lists: bool = True, by_user: bool = False) -> Choice:
 
 
 def _meaning(name: str, word: str) -> tuple[str, dict[str, Any]]:
-    if word.startswith(_PATIENCE):
+    first, equals, number = word.partition("=")
+    if equals and first in _NUMBERS:
+        field, most = _NUMBERS[first]
         try:
-            patience = float(word.removeprefix(_PATIENCE))
+            value = float(number)
         except ValueError:
-            patience = -1.0
-        if not 0.0 <= patience <= _MOST_PATIENCE:
-            raise UnknownPolicy(f"{name!r}: {word}: must be a number from 0 to 1e6")
-        return "patience", {"patience": patience}
+            value = -1.0
+        if not 0.0 <= value <= float(most):
+            raise UnknownPolicy(f"{name!r}: {word}: must be a number from 0 to {most}")
+        return first, {field: value}
     for axis, reading in _AXES.items():
         found = reading(word)
         if found:

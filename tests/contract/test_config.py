@@ -164,6 +164,7 @@ def _read_live(app: App) -> dict[str, Any]:
         "queue.order": queue.waiting.order.name,
         "queue.patience": queue.waiting.order.basis[1],
         "queue.priority_worth_s": queue.waiting.order.basis[2],
+        "queue.backlog_patience": queue.waiting.order.basis[3],
         "queue.tenant_weights": queue.tenants._weights,
         **{f"queue.{name}": getattr(queue._settings, name) for name in (
             "max_length", "tenant_share", "max_payload_bytes")},
@@ -202,6 +203,7 @@ _NEW: dict[str, Any] = {
     "predictor.max_keys": 888, "scorer.strategy": "weighted", "scorer.wait_weight": 0.25, "scorer.load_weight": 0.5,
     "scorer.priority_weight": 0.125, "scorer.max_wait_ms": 1_000.0, "fallback.failure_threshold": 6,
     "fallback.retry_after_s": 6.5, "queue.order": "shortest", "queue.patience": 2.5, "queue.priority_worth_s": 17.0,
+    "queue.backlog_patience": 0.75,
     "queue.tenant_weights": {"t": 2.0}, "queue.max_length": 501, "queue.tenant_share": 0.25,
     "queue.max_payload_bytes": 4_096, "alerts.off": ["workers_lost"], "alerts.threshold": {"waiting_age": 50.0},
     "alerts.clear_threshold": {"waiting_age": 40.0}, "alerts.for_s": {"waiting_age": 5.0}, "alerts.clear_after_s": 3.0,

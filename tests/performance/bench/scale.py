@@ -43,7 +43,7 @@ def run(plan: Plan) -> dict[str, Any]:
     sizes = [size for size in SIZES if size <= most]
     if len(sizes) < 2:
         raise ValueError(f"SCALE_MOST must be at least {SIZES[1]:,}, not {most:,}")
-    scorer = OBJECTIVES[AssignmentSettings().objective][2]
+    scorer = OBJECTIVES[AssignmentSettings().objective].scorer
     in_process = _in_process(sizes, scorer, pairs)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "scale.md").write_text(_table(in_process["by_size"]))

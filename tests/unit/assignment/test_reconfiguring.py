@@ -477,10 +477,11 @@ def _check_order(rig: Rig) -> None:
         settings, since = rig.core.settings, waiter.since
         worth = settings.queue.priority_worth_s
         patience = settings.queue.patience_for(settings.assignment.objective)
+        backlog = settings.queue.backlog_patience_for(settings.assignment.objective)
         expected = {
             "fifo": since,
             "priority": since - worth * task.priority,
-            "shortest": since + patience * waiter.p50_s - worth * task.priority,
+            "shortest": since + patience * waiter.work_s + backlog * waiter.allowance_s - worth * task.priority,
         }[waiting_tasks.order.name]
         assert waiter.key == expected
 

@@ -84,23 +84,29 @@ def test_patience_bounds_how_long_short_tasks_overtake_a_long_one(later_s: float
     rig.give(Submit(Task("", "short", 1, "short"), enqueue=True))
     long, short = (rig.core.queue.waiting.by_task["", name] for name in ("long", "short"))
     rig.end("l-i-3")
-    wanted = "short" if later_s < 10.0 * (long.p50_s - short.p50_s) else "long"
+    wanted = "short" if later_s < 10.0 * (long.work_s - short.work_s) else "long"
     assert started(rig) == [wanted]
     assert wanted == first
 
 
 @pytest.mark.parametrize(
-    ("objective", "order", "patience"),
+    ("objective", "order", "patience", "backlog"),
     [
-        ("throughput", "shortest", 100.0),
-        ("latency", "shortest", 20.0),
-        ("even", "fifo", 0.0),
-        ("balanced", "shortest", 10.0),
+        ("throughput", "shortest", 100.0, 0.0),
+        ("latency", "shortest", 3.0, 0.5),
+        ("even", "fifo", 0.0, 0.0),
+        ("balanced", "shortest", 3.0, 1.0),
     ],
 )
-def test_the_objective_tunes_the_order_unless_the_order_is_set(objective: str, order: str, patience: float) -> None:
+def test_the_objective_tunes_the_order_unless_the_order_is_set(
+    objective: str, order: str, patience: float, backlog: float
+) -> None:
     assert QueueSettings().patience_for(objective) == patience
-    assert QueueSettings(patience=3.0).patience_for(objective) == 3.0
+    assert QueueSettings(patience=7.0).patience_for(objective) == 7.0
+    assert QueueSettings().backlog_patience_for(objective) == backlog
+    assert QueueSettings(backlog_patience=0.25).backlog_patience_for(objective) == 0.25
+    assert QueueSettings(patience=7.0).backlog_patience_for(objective) == 0.0, "a patience that is set is all there is"
+    assert QueueSettings(patience=7.0, backlog_patience=0.25).backlog_patience_for(objective) == 0.25
     rig = Rig()
     rig.core.queue.reconfigure(rig.now, QueueSettings(), objective, rig.core.predictor)
     assert rig.core.queue.waiting.order.name == order

@@ -40,7 +40,8 @@ class Waits:
     stream: bool
     number: int
     since: float
-    p50_s: float
+    mean_s: float
+    allowance_s: float
     enqueued: bool
     tickets: dict[int, float] = field(default_factory=dict)
     due: bool = True
@@ -85,7 +86,9 @@ class WaitingRig(Rig):
             return waits.since
         worth = settings.priority_worth_s * waits.task.priority
         if name == "shortest":
-            return waits.since + settings.patience_for(self.core.queue.objective) * waits.p50_s - worth
+            objective = self.core.queue.objective
+            longer_s = settings.patience_for(objective) * waits.mean_s
+            return waits.since + longer_s + settings.backlog_patience_for(objective) * waits.allowance_s - worth
         return waits.since - worth
 
     def serves(self, record: WorkerRecord, waits: Waits) -> bool:
@@ -213,8 +216,9 @@ class WaitingRig(Rig):
         if event.task.task_id in self.placed:  # not every task waited before it was placed
             self.placed.remove(event.task.task_id)
         self.waits[event.task.task_id] = Waits(
-            event.task, event.delivery is Delivery.STREAM, self._numbers, waiter.since, waiter.p50_s, True, due=True
-        )
+            event.task, event.delivery is Delivery.STREAM, self._numbers, waiter.since, waiter.work_s,
+            waiter.allowance_s, True, due=True,
+        )  # fmt: skip
 
     def _gone(self, task: Task) -> None:
         if self.waits.pop(task.task_id, None) is not None:
@@ -241,9 +245,10 @@ class WaitingRig(Rig):
             predictor: Any = self.core.predictor
             prediction = self.core.placement.unknown if predictor.fails else predictor.predict(event.task)
             not_before = event.task.not_before
+            waiter = self.core.queue.waiting.by_task["", event.task.task_id]
             waits = self.waits[event.task.task_id] = Waits(
-                event.task, event.delivery is Delivery.STREAM, self._numbers, self.t, prediction.p50_ms / 1e3,
-                event.enqueue, due=not_before is None or not_before <= self.now.wall,
+                event.task, event.delivery is Delivery.STREAM, self._numbers, self.t, prediction.mean_ms / 1e3,
+                waiter.allowance_s, event.enqueue, due=not_before is None or not_before <= self.now.wall,
             )  # fmt: skip
         waits.enqueued |= event.enqueue
         if event.wait_s is not None:

@@ -59,6 +59,10 @@ def test_the_oracle_is_the_same_policy_with_true_durations() -> None:
         ("patience=1000001", "must be a number from 0 to 1e6"),
         ("patience=nan", "must be a number from 0 to 1e6"),
         ("patience=1+patience=2", "are both patiences"),
+        ("backlog=1000.1", "must be a number from 0 to 1e3"),
+        ("backlog=", "must be a number from 0 to 1e3"),
+        ("backlog=1+backlog=2", "are both backlogs"),
+        ("backlog", "nobody knows 'backlog'"),
     ],
 )
 def test_what_makes_no_sense_is_said(name: str, why: str) -> None:
@@ -69,6 +73,12 @@ def test_what_makes_no_sense_is_said(name: str, why: str) -> None:
 @pytest.mark.parametrize("patience", ["0", "1000000", "2.5"])
 def test_patience_at_its_limits(patience: str) -> None:
     assert choice(f"patience={patience}").patience == float(patience)
+
+
+@pytest.mark.parametrize("backlog", ["0", "1000", "0.5"])
+def test_what_the_backlog_adds_at_its_limits(backlog: str) -> None:
+    settled = choice(f"backlog={backlog}+patience=2").settled(SETTINGS)
+    assert (settled.queue.patience, settled.queue.backlog_patience) == (2.0, float(backlog))
 
 
 def test_words_have_one_meaning_each() -> None:
