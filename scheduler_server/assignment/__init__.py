@@ -30,7 +30,8 @@ Read in this order:
                             are; drain_stops.py: their deadlines; drain_jobs.py: in slices)
     departures.py           who is lost, who is removed; probing.py: who does not hear us
     vitals.py               their health: ageing, load, events
-    lease_talk.py           what they say of their leases; reconcile.py: their lists against the ledger
+    lease_talk.py           what they say of their leases; reconcile.py: their lists and counts against the ledger;
+                            lateness.py: how late both are
     explanation.py          what a decision or a refusal is explained by (explaining.py: which are; counterfactual.py:
                             what would have changed it); telling.py: all of it in words
     dry_run.py              what a task would be answered, and nothing comes of it; scanning.py: every worker looked at

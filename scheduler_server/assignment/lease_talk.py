@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from scheduler_server.assignment import reconcile
 from scheduler_server.assignment.effects import Effect, Published
+from scheduler_server.assignment.lateness import Others
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.assignment.losses import Loss, Losses
 from scheduler_server.assignment.outcomes import Outcomes
@@ -14,6 +15,7 @@ from scheduler_server.model.refusal import Refusal
 from scheduler_server.model.task import TaskState
 from scheduler_server.model.worker import LeaseReport, ReportKind, RunningLease, VerdictKind
 from scheduler_server.registry.record import WorkerRecord
+from scheduler_server.registry.settings import WorkerSettings
 
 
 class LeaseTalk:
@@ -33,6 +35,7 @@ class LeaseTalk:
         self.unknown = 0  # leases that workers listed and the ledger did not know
         self.repairs = 0  # leases that the ledger had and their workers had not
         self.asked_back: Callable[[TaskRecord], bool] = lambda _: False  # set by rebalancing: did it ask for this?
+        self.others = Others()
         self._make_event = make_event
         self._lost_track_after_s = lost_track_after_s
 
@@ -106,15 +109,17 @@ class LeaseTalk:
         self.unknown += max(0, unknown - record.unknown_listed)
         record.unknown_listed = unknown
 
-    def expire(self, now: Now, record: WorkerRecord, queue_depth: int, out: list[Effect]) -> None:
+    def expire(
+        self, now: Now, record: WorkerRecord, queue_depth: int, settings: WorkerSettings, out: list[Effect]
+    ) -> None:
         """Leases nobody spoke of for long: their slots are held until a sample shows them free."""
-        oldest: TaskRecord | None = next(iter(record.leases.values()), None)
-        if oldest is None or now.monotonic < oldest.granted_at + self._lost_track_after_s:
-            return  # none expires earlier, and none of the others was granted before it
-        for lease in list(record.leases.values()):
-            if record.occupied <= queue_depth:
+        counted, surplus = reconcile.surplus(now.monotonic, record, queue_depth, settings, self.others)
+        for lease in counted:
+            if surplus <= 0:
                 return
             if lease.expires_at <= now.monotonic:
+                surplus -= 1
+                record.lateness.gave_up(lease)
                 self._lost_track(now, lease, f"nobody spoke of it, and the worker has {queue_depth} tasks", out)
 
     def repair(self, now: Now, record: WorkerRecord, lease: TaskRecord, out: list[Effect]) -> None:

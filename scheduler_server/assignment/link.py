@@ -388,6 +388,7 @@ class Link:
                 self._outcomes.acknowledged,
                 sample.running,
                 self._worker,
+                self._talk.others,
             )
             self._talk.count_unknown(record, verdicts)
             for lease in missing:
@@ -400,7 +401,7 @@ class Link:
         if record.accounting is Accounting.TRACKED:
             capacity.tracked(record, listed, sample.queue_depth)
             if listed is None and record.occupied > sample.queue_depth:
-                self._talk.expire(now, record, sample.queue_depth, out)
+                self._talk.expire(now, record, sample.queue_depth, self._worker, out)
         else:
             capacity.sampled(record, sample, monotonic, self._worker.hand_over_s, self._prior_s)
             if record.release_at:
@@ -411,6 +412,7 @@ class Link:
         if record.occupied - len(record.leases) != record.counted_background:
             self._fleet.count_background(record)
         record.queue_depth = sample.queue_depth
+        load = load if record.lateness is None else reconcile.usual_load(monotonic, record, load, self._worker)
         self._vitals.loaded(now, record, load, out)
         if sample.intent is not record.intent:
             self._intend(now, record, sample.intent, out)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from math import isfinite, nan
 from typing import Any
 
+from scheduler_server.assignment.lateness import Lateness, Others
 from scheduler_server.assignment.ledger import Ledger, TaskRecord
 from scheduler_server.model.clock import Now
 from scheduler_server.model.refusal import Reason, Refusal
@@ -25,41 +26,113 @@ def running(
     acknowledged: Callable[[TaskRecord], None],
     listed: tuple[RunningLease, ...],
     settings: WorkerSettings,
+    others: Others,
 ) -> tuple[tuple[Verdict, ...], int, list[TaskRecord]]:
     """Compare a running list with the ledger.
 
-    Returns what to tell the worker about leases that are not its own, how many of the list are, and the leases that
-    have been missing from its lists for longer than the grace. A lease that is listed is renewed.
+    Returns what to tell the worker about leases that are not its own, how many of the list are or were until they
+    finished, and the leases that have been missing from its lists for longer than the grace. A lease that is listed is
+    renewed. A list that may have been taken before a lease was granted does not miss it, where lists are known to be
+    late.
     """
     monotonic = now.monotonic
     leases = record.leases
-    known = 0
+    known = finished = 0
+    lag_s = 0.0
+    late: Lateness | None = record.lateness
+    if late is not None:
+        late.look(monotonic, settings.reconcile_grace_s)
+        lag_s = late.lag_s(monotonic, settings.lost_track_after_s)
     verdicts: list[Verdict] = []
     for entry in listed:
         lease = leases.get(entry.lease_id)
         if lease is None:
-            verdicts.append((entry.lease_id, _verdict(entry.lease_id, ledger)))
+            over = ledger.leases.get(entry.lease_id)
+            verdicts.append((entry.lease_id, _verdict(over)))
+            if over is not None and over.worker_id == record.worker_id:
+                finished += over.state is TaskState.FINISHED
+                late = _doubted(record, others)
+                late.named(monotonic, over, settings.reconcile_grace_s)
             continue
         known += 1
         lease.missing_since = 0.0
         lease.unsure = False
         lease.offered_on = record.session
         lease.expires_at = max(lease.expires_at, monotonic + settings.lost_track_after_s)
+        if late is not None:
+            late.taken_at = max(late.taken_at, lease.granted_at)
         if entry.elapsed_ms is not None and not lease.started_at:
-            started(now, lease, entry.elapsed_ms)
+            started(now, lease, entry.elapsed_ms + lag_s * 1_000.0)
         elif lease.state is TaskState.OFFERED:
             acknowledged(lease)  # a worker lists only what it has
     missing: list[TaskRecord] = []
     if known < len(leases):
-        ids = {entry.lease_id for entry in listed}
-        for lease_id, lease in leases.items():
-            if lease_id in ids or lease.state is TaskState.OFFERED or lease.unsure:  # they have their own deadlines
-                continue
-            if not lease.missing_since:
-                lease.missing_since = monotonic
-            elif monotonic - lease.missing_since > settings.reconcile_grace_s:
-                missing.append(lease)
-    return tuple(verdicts), known, missing
+        missing = _missing(monotonic, record, {entry.lease_id for entry in listed}, settings, others)
+    elif late is not None and late.complete():
+        record.lateness = None
+    return tuple(verdicts), known + finished, missing
+
+
+def _missing(
+    now: float, record: WorkerRecord, listed: set[str], settings: WorkerSettings, others: Others
+) -> list[TaskRecord]:
+    """The leases that have been missing from its lists for longer than the grace, this one included."""
+    late = _doubted(record, others)
+    lag_s = late.lag_s(now, settings.lost_track_after_s)
+    missing: list[TaskRecord] = []
+    unseen: list[TaskRecord] = []
+    for lease_id, lease in record.leases.items():
+        if lease_id in listed or lease.state is TaskState.OFFERED or lease.unsure:  # they have their own deadlines
+            continue
+        heard_of = lease.state is not TaskState.PLACED  # then every later list is younger than it
+        if not heard_of:
+            unseen.append(lease)
+        if lag_s and not heard_of and lease.granted_at > late.taken_at:
+            lease.missing_since = 0.0  # this list may have been taken before
+        elif not lease.missing_since:
+            lease.missing_since = now
+        elif now - lease.missing_since > settings.reconcile_grace_s:
+            missing.append(lease)
+    late.watch(now, unseen, 0)
+    for lease in missing:
+        late.gave_up(lease)
+    return missing
+
+
+def usual_load(now: float, record: WorkerRecord, load: float, settings: WorkerSettings) -> float:
+    """The load to go by of a worker whose samples are in doubt; `load` is what the last one says."""
+    late: Lateness = record.lateness
+    load, record.occupied_at_sample = late.usual(
+        now, load, record.occupied, record.occupied_at_sample, settings.lost_track_after_s
+    )
+    return load
+
+
+def _doubted(record: WorkerRecord, others: Others) -> Lateness:
+    if record.lateness is None:
+        record.lateness = Lateness(record.worker_id, others)
+    late: Lateness = record.lateness
+    return late
+
+
+def surplus(
+    now: float, record: WorkerRecord, queue_depth: int, settings: WorkerSettings, others: Others
+) -> tuple[list[TaskRecord], int]:
+    """Leases that a count which has fewer might have had, oldest first, and how many of them it did not have.
+
+    The count of a worker that lists nothing, below the number of its leases.
+    """
+    late = _doubted(record, others)
+    late.look(now, settings.reconcile_grace_s)
+    leases: Iterable[TaskRecord] = record.leases.values()
+    late.watch(now, leases, queue_depth)
+    oldest: TaskRecord | None = next(iter(leases), None)
+    if oldest is None or now < oldest.granted_at + settings.lost_track_after_s:
+        return [], 0  # none expires earlier, and none of the others was granted before it
+    lag_s = late.lag_s(now, settings.lost_track_after_s)
+    granted_by = now - min(settings.hand_over_s, settings.lost_track_after_s) - late.patience_s(lag_s)
+    counted = [lease for lease in leases if lease.granted_at <= granted_by]
+    return counted, len(counted) - queue_depth
 
 
 def settled(record: WorkerRecord, listed: tuple[RunningLease, ...]) -> list[tuple[TaskRecord, bool]]:
@@ -81,8 +154,7 @@ def settled(record: WorkerRecord, listed: tuple[RunningLease, ...]) -> list[tupl
     return [(lease, same) for lease, same in found if not (same and lease.started_at)]
 
 
-def _verdict(lease_id: str, ledger: Ledger) -> VerdictKind:
-    lease = ledger.leases.get(lease_id)
+def _verdict(lease: TaskRecord | None) -> VerdictKind:
     if lease is None:
         return VerdictKind.UNKNOWN
     # Finished: its outcome came by another way, and the worker is about to drop it. Otherwise it was cancelled or

@@ -41,9 +41,9 @@ class WorkerRecord(_Hot):
         "average", "background", "boots", "change_at", "completed", "connected", "cordoned", "counted_background",
         "cpu", "deaf", "degraded_by_load", "depth_area", "depth_departures", "draining", "dropped", "ejected",
         "epoch", "failed", "full_prefetch", "full_slots", "grants_since_sample", "health_score",
-        "heartbeat_interval_s", "heartbeats", "intent", "last_seen", "last_seen_wall", "leaves_at", "log_speed",
-        "lost_at", "mean_depth_prior", "memory", "off_shift", "offers", "older_in_a_row", "probe", "probe_at",
-        "probed_wall", "queue_depth", "recent_grants", "registered_at", "registration", "release_at",
+        "heartbeat_interval_s", "heartbeats", "intent", "last_seen", "last_seen_wall", "lateness", "leaves_at",
+        "log_speed", "lost_at", "mean_depth_prior", "memory", "off_shift", "offers", "older_in_a_row", "probe",
+        "probe_at", "probed_wall", "queue_depth", "recent_grants", "registered_at", "registration", "release_at",
         "release_watched", "repairs", "sampled_at", "sequence", "shift_at", "shift_over", "slot_limits",
         "specializations", "speed_group", "speed_samples", "stopping", "suspicion", "timestamp_ms", "timetable",
         "unknown_listed", "unsettled_since",
@@ -84,12 +84,13 @@ class WorkerRecord(_Hot):
         self.offers = 0  # leases handed over and not acknowledged
         self.unsettled_since = 0.0  # monotonic seconds; since then there may be leases of an earlier session; 0: none
         self.repairs = 0  # leases that the ledger had and the worker had not, mended
+        self.lateness: Any = None  # how late its samples are, once one is in doubt; see assignment/lateness.py
         self.unknown_listed = 0  # leases that it lists and the ledger does not know, now
         self.background = 0  # what queue_depth counts beyond its running list, and `stopping`
         self.stopping = 0  # leases cancelled since its last sample, which it had and is about to stop
         self.counted_background = 0  # what the fleet's sum holds of it
         self.occupied = 0
-        self.occupied_at_sample = 0
+        self.occupied_at_sample: float = 0  # what `load` goes with; an average where samples are late
         # Sampled accounting; see capacity.py.
         self.sampled_at = 0.0
         self.release_at = 0.0  # 0: nothing pending

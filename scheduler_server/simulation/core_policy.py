@@ -25,6 +25,8 @@ from scheduler_server.simulation.oracle import Oracle
 STAGED = 100
 """Immediate binding: tasks that may wait on one worker. What finds all of them so full waits in the server."""
 
+_KEPT_S = 604_800.0
+
 # A worker whose slots are all busy says cpu 0.9 and memory 0.7: busy, and not so much as to count as degraded.
 _CPU_BUSY = 0.9
 _MEMORY_IDLE, _MEMORY_BUSY = 0.2, 0.5
@@ -57,7 +59,13 @@ def simulated(settings: CoreSettings, heartbeat_s: float) -> CoreSettings:
             probe_within_s=max(settings.worker.probe_within_s, 3.0 * heartbeat_s),
             reconcile_grace_s=max(settings.worker.reconcile_grace_s, 3.0 * heartbeat_s),
         ),
-        assignment=replace(settings.assignment, ended_kept=min(settings.assignment.ended_kept, 2_000), explain_share=0),
+        # What has ended is kept by number and not by age: heartbeats may be late by days.
+        assignment=replace(
+            settings.assignment,
+            ended_kept=min(settings.assignment.ended_kept, 2_000),
+            ended_kept_s=_KEPT_S,
+            explain_share=0,
+        ),
         queue=replace(settings.queue, max_length=2 * MOST_UNFINISHED, tenant_share=1.0),
     )
 

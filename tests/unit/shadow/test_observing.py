@@ -32,8 +32,10 @@ def state_of(rig: Rig) -> list[Any]:
     core = rig.core
     found: list[Any] = list(core.snapshot(rig.now))
     for worker_id, record in sorted(core.fleet.records.items()):
-        plain = {name: value for name, value in _fields(record).items() if name not in {"pool", "leases", "suspicion"}}
-        found.append((worker_id, plain, pickle.dumps(record.suspicion), list(record.leases)))
+        objects = {"pool", "leases", "suspicion", "lateness"}
+        plain = {name: value for name, value in _fields(record).items() if name not in objects}
+        late = None if record.lateness is None else repr(_fields(record.lateness) | {"_others": None})
+        found.append((worker_id, plain, pickle.dumps(record.suspicion), late, list(record.leases)))
     for pool in core.fleet.pools:
         members = [each.worker_id for each in pool.members]
         found += [(pool.profile, pool.keys.tolist(), pool.counts, pool.best, members)]
