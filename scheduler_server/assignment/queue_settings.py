@@ -20,7 +20,7 @@ class Objective(NamedTuple):
 OBJECTIVES: dict[str, Objective] = {
     "throughput": Objective("shortest", 100.0, 0.0, "earliest_finish"),
     "latency": Objective("shortest", 3.0, 0.5, "earliest_finish"),
-    "even": Objective("fifo", 0.0, 0.0, "weighted"),
+    "even": Objective("fifo", 0.0, 0.0, "capability"),
     "balanced": Objective("shortest", 3.0, 1.0, "weighted"),
 }
 """Throughput lets short tasks pass almost freely, latency bounds most what a long one pays for it, even keeps the order

@@ -6,9 +6,11 @@
             print(change.status.task_id, change.status.state.name)
 
 Entering waits until the watch has begun, so that nothing that is asked for inside is missed. `resume_token` names the
-last message read: after an error, watch again with it, and miss nothing.
+last change handed out: after an error, watch again with it, and miss nothing. The server tells several in one message
+where it can; they come one by one all the same.
 """
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,7 +48,9 @@ def request(
 ) -> api.WatchTasksRequest:
     """What to ask for."""
     made = api.WatchTasksRequest(
-        resume_token=resume_token, states=[task_pb2.TaskState.ValueType(state) for state in states]
+        resume_token=resume_token,
+        states=[task_pb2.TaskState.ValueType(state) for state in states],
+        together=True,
     )
     if tenant is not None:
         made.tenant = tenant
@@ -67,19 +71,30 @@ class _Watch:
         self._open, self._asked, self._metadata = open_, asked, metadata
         self._call: Any = None
         self.resume_token = asked.resume_token
-        self._first: api.WatchTasksResponse | None = None
+        self._pending: deque[api.TaskChange | api.WatchTasksResponse] = deque()  # read, and not handed out
 
     def _begin(self) -> Any:
         self._call = self._open(self._asked, self._metadata())
         return self._call
 
-    def _change(self, message: api.WatchTasksResponse) -> TaskChange | None:
-        """None for a sign of life."""
-        self.resume_token = message.resume_token
-        if not message.HasField("task"):
-            return None
-        at = read_timestamp(message.at) if message.HasField("at") else None
-        return TaskChange(status=TaskStatus.from_proto(message.task), at=at, resume_token=message.resume_token)
+    def _take(self, message: api.WatchTasksResponse) -> None:
+        """Keep what a message tells, until it is handed out; a server that is older tells one change in each."""
+        if message.HasField("task"):
+            self._pending.append(message)
+        elif message.changes:
+            self._pending.extend(message.changes)
+        else:  # a sign of life
+            self.resume_token = message.resume_token
+
+    def _next(self) -> TaskChange:
+        told = self._pending.popleft()
+        self.resume_token = told.resume_token
+        return _change(told)
+
+
+def _change(told: api.TaskChange | api.WatchTasksResponse) -> TaskChange:
+    at = read_timestamp(told.at) if told.HasField("at") else None
+    return TaskChange(status=TaskStatus.from_proto(told.task), at=at, resume_token=told.resume_token)
 
 
 class TaskWatch(_Watch):
@@ -87,19 +102,22 @@ class TaskWatch(_Watch):
 
     def __enter__(self) -> Self:
         try:
-            self._first = next(self._begin(), None)
+            first = next(self._begin(), None)
         except grpc.RpcError as error:
             raise error_from_call(error) from error
+        if first is not None:
+            self._take(first)
         return self
 
     def __iter__(self) -> Iterator[TaskChange]:
-        first, self._first = self._first, None
         try:
-            if first is not None and (change := self._change(first)) is not None:
-                yield change
-            for message in self._call:
-                if (change := self._change(message)) is not None:
-                    yield change
+            while True:
+                while self._pending:
+                    yield self._next()
+                message = next(self._call, None)
+                if message is None:
+                    break
+                self._take(message)
         except grpc.RpcError as error:
             raise error_from_call(error) from error
         raise ServerUnavailable(grpc.StatusCode.UNAVAILABLE, message="the server ended the watch")
@@ -123,17 +141,19 @@ class AsyncTaskWatch(_Watch):
             first = await self._begin().read()
         except grpc.RpcError as error:
             raise error_from_call(error) from error
-        self._first = None if first is grpc.aio.EOF else first
+        if first is not grpc.aio.EOF:
+            self._take(first)
         return self
 
     async def __aiter__(self) -> AsyncIterator[TaskChange]:
-        first, self._first = self._first, None
         try:
-            if first is not None and (change := self._change(first)) is not None:
-                yield change
-            while (message := await self._call.read()) is not grpc.aio.EOF:
-                if (change := self._change(message)) is not None:
-                    yield change
+            while True:
+                while self._pending:
+                    yield self._next()
+                message = await self._call.read()
+                if message is grpc.aio.EOF:
+                    break
+                self._take(message)
         except grpc.RpcError as error:
             raise error_from_call(error) from error
         raise ServerUnavailable(grpc.StatusCode.UNAVAILABLE, message="the server ended the watch")

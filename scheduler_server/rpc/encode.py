@@ -9,7 +9,7 @@ Fields are set one by one: upb takes twice as long for the same message made by 
 from collections.abc import Callable
 from typing import Any
 
-from scheduler_api.v1 import schedule_service_pb2, worker_pb2
+from scheduler_api.v1 import decision_pb2, schedule_service_pb2, worker_pb2
 from scheduler_server.assignment import effects
 from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
@@ -177,12 +177,15 @@ def outcome(message: Any, made: Outcome) -> None:
     message.result = made.result
 
 
-def task_status(message: Any, record: TaskRecord) -> None:
-    """Fill a TaskStatus."""
+def task_status(message: Any, record: TaskRecord, decided: bytes | None = None) -> None:
+    """Fill a TaskStatus. `decided`: what `decided_bytes` makes of its decision, where the caller has it."""
     task_key(message.task, record.task.key)
     message.state = record.state.value
     message.task_type = record.task.task_type
-    decision(message.decision, without(record.decision))
+    if decided is None:
+        decision(message.decision, without(record.decision))
+    else:
+        message.decision.ParseFromString(decided)
     if record.outcome is not None:
         outcome(message.outcome, record.outcome)
     for field, wall in (
@@ -196,9 +199,16 @@ def task_status(message: Any, record: TaskRecord) -> None:
         set_instant(message.ended_at, record.ended_wall)
 
 
-def moved_status(message: Any, record: TaskRecord, state: TaskState) -> None:
+def decided_bytes(made: Decision) -> bytes:
+    """A decision as a TaskStatus tells it, serialized."""
+    message = decision_pb2.Decision()
+    decision(message, without(made))
+    return message.SerializeToString()
+
+
+def moved_status(message: Any, record: TaskRecord, state: TaskState, decided: bytes | None = None) -> None:
     """Fill a TaskStatus as it was when the task came into this state, acknowledged or started."""
-    task_status(message, record)
+    task_status(message, record, decided)
     message.state = state.value
     message.ClearField("outcome")
     message.ClearField("ended_at")

@@ -37,6 +37,12 @@ ACKS_TOGETHER_S = 0.01
 would (each costs the server as much as a decision). A heartbeat without reports, which may measure the round trip, is
 answered at once."""
 
+DIRECTIVES_TOGETHER = 100
+"""Directives in one message, for workers that take several."""
+
+BYTES_TOGETHER = 1 << 18
+"""And about so many bytes of them: far below the 4 MiB that clients commonly take, the largest task added."""
+
 LAST_WORDS_S = 5.0
 """Time for a goodbye to get through; then the stream is ended without it."""
 
@@ -45,8 +51,8 @@ class Session:
     """One stream. `outbound` holds what is to be sent; only the stream's handler writes, only its reader reads."""
 
     __slots__ = (
-        "ack", "acking", "closing", "error", "handler", "last_words", "number", "outbound", "reported", "wake",
-        "worker_id",
+        "ack", "acking", "closing", "error", "handler", "last_words", "number", "outbound", "reported", "several",
+        "wake", "worker_id",
     )  # fmt: skip
 
     def __init__(self, number: int, handler: "asyncio.Task[Any]") -> None:
@@ -54,6 +60,7 @@ class Session:
         self.handler = handler
         self.worker_id = ""
         self.outbound: deque[worker_pb2.WorkerDirective] = deque()
+        self.several = False  # its worker takes several directives in one message
         self.reported = 0  # the sequence of its last heartbeat that had reports
         self.ack: effects.Acked | None = None  # waits to be sent, or for one that stands for it
         self.acking = False  # a timer will send it
@@ -133,7 +140,7 @@ class WorkerStreams:
         try:
             while True:
                 while outbound:
-                    await context.write(outbound.popleft())
+                    await context.write(self._next_message(session))
                     self.sent += 1
                 if session.closing:
                     break
@@ -164,6 +171,7 @@ class WorkerStreams:
                 if self.names is not None:
                     self.names.connect(event, session.handler)
                 session.worker_id = event.worker_id
+                session.several = message.registration.takes_several
                 self._shell.handle(event)
                 await self._converse(session, context)
         except TimeoutError:
@@ -190,8 +198,10 @@ class WorkerStreams:
                 return
             self.received += 1
             event = self.decode(message, number, session.worker_id, now().wall)
-            if event.registration is not None and self.names is not None:
-                self.names.registration(event.registration)
+            if event.registration is not None:
+                session.several = message.registration.takes_several
+                if self.names is not None:
+                    self.names.registration(event.registration)
             if event.sample.reports:
                 session.reported = event.sample.sequence
             handle(event)
@@ -237,6 +247,25 @@ class WorkerStreams:
         else:
             session.rouse()
 
+    def _next_message(self, session: Session) -> worker_pb2.WorkerDirective:
+        """What is to be written next: all that is there, for a worker that takes it so, else the oldest directive."""
+        outbound = session.outbound
+        if not session.several:
+            return outbound.popleft()
+        if session.ack is not None and not session.closing:
+            self._acknowledge(session)  # it goes along: a message less
+        first = outbound.popleft()
+        if not (outbound and _in_company(first) and _in_company(outbound[0])):
+            return first
+        message = worker_pb2.WorkerDirective()
+        directives = message.several.directives
+        directives.append(first)
+        size = first.ByteSize()
+        while outbound and len(directives) < DIRECTIVES_TOGETHER and size < BYTES_TOGETHER and _in_company(outbound[0]):
+            size += outbound[0].ByteSize()
+            directives.append(outbound.popleft())
+        return message
+
     def _acknowledge_soon(self, session: Session, ack: effects.Acked) -> None:
         session.ack = ack
         if not session.acking:
@@ -257,6 +286,11 @@ class WorkerStreams:
             session.outbound.append(directive)
 
 
+def _in_company(directive: worker_pb2.WorkerDirective) -> bool:
+    """May it share a message? What opens and what ends a session are messages of their own."""
+    return directive.WhichOneof("directive") not in _ALONE
+
+
 def _is_plain(ack: effects.Acked) -> bool:
     """Does it only say that all is well?"""
     return ack.heartbeat_interval_s is None and not ack.verdicts and not ack.refused
@@ -273,5 +307,7 @@ def _stand_for_older(ack: worker_pb2.Ack, outbound: deque[worker_pb2.WorkerDirec
         ack.heartbeat_interval.CopyFrom(older.heartbeat_interval)
     outbound.pop()
 
+
+_ALONE = frozenset({"welcome", "goodbye"})
 
 _DRAINING = Refusal(Reason.SERVER_DRAINING, "the server is going down; reconnect later")

@@ -5,7 +5,7 @@ not only the last. Nothing is kept before the first watch, so that a server nobo
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from scheduler_api.v1 import schedule_service_pb2 as api
@@ -14,6 +14,7 @@ from scheduler_server.assignment.ledger import TaskRecord
 from scheduler_server.assignment.queueing import Unplaced
 from scheduler_server.assignment.waiting import Waiter
 from scheduler_server.model.clock import Now
+from scheduler_server.model.decision import Decision
 from scheduler_server.model.task import Prospects, TaskState
 from scheduler_server.rpc import encode
 from scheduler_server.rpc.checks import Checker
@@ -23,6 +24,9 @@ KEPT = 10_000
 """Changes kept for readers that come back, about 5 MB. Overflow: the oldest goes, and an older token is refused."""
 
 MAX_TASKS = 1_000
+
+_DECISIONS = 4_096
+"""Decisions kept serialized, about 2 MB: those of tasks that change now. When full all are forgotten."""
 
 
 class _Change(NamedTuple):
@@ -44,6 +48,7 @@ class TaskWatchers:
         self._ring: Ring[_Change] = Ring(KEPT)
         self._followers = Followers(self._ring, incarnation, what="changes", look="ask GetTask where they stand")
         self._held: deque[int] = deque()  # changes that are not to be told yet, nor what comes after them
+        self._decisions: dict[str, tuple[Decision, bytes]] = {}  # by lease
         self.begun = False
 
     def __len__(self) -> int:
@@ -64,15 +69,24 @@ class TaskWatchers:
         """See `shell.Changes`."""
         if self.begun:
             status = api.TaskStatus()
-            encode.task_status(status, record)
+            encode.task_status(status, record, self._decided(record))
             self._add(status)
 
     def of_moved(self, record: TaskRecord, state: TaskState) -> None:
         """See `shell.Changes`."""
         if self.begun:
             status = api.TaskStatus()
-            encode.moved_status(status, record, state)
+            encode.moved_status(status, record, state, self._decided(record))
             self._add(status)
+
+    def _decided(self, record: TaskRecord) -> bytes:
+        """The record's decision, serialized: a task has some four changes, and writing it is most of their cost."""
+        kept = self._decisions.get(record.lease_id)
+        if kept is None or kept[0] is not record.decision:
+            if len(self._decisions) >= _DECISIONS:
+                self._decisions.clear()
+            kept = self._decisions[record.lease_id] = (record.decision, encode.decided_bytes(record.decision))
+        return kept[1]
 
     def hold(self) -> None:
         """See `shell.Changes`."""
@@ -110,16 +124,31 @@ class TaskWatchers:
         wanted = _Wanted(request)
         position = self._followers.resume(request.resume_token) if request.resume_token else self._ring.newest
         self.begun = True
-        await self._followers.follow(position, context, wanted.matches, _response, self._told)
+        if request.together:
+            await self._followers.follow(position, context, wanted.matches, self._together, self._told, _size)
+        else:
+            await self._followers.follow(position, context, wanted.matches, _alone, self._told)
+
+    def _together(self, token: str, changes: Sequence[_Change]) -> api.WatchTasksResponse:
+        response = api.WatchTasksResponse(resume_token=token)
+        for change in changes:
+            message = response.changes.add(resume_token=self._followers.token(change.sequence))
+            message.task.ParseFromString(change.body)
+            encode.set_instant(message.at, change.at)
+        return response
 
     def _told(self) -> int:
         """The last change that may be told by now."""
         return self._held[0] - 1 if self._held else self._ring.newest
 
 
-def _response(token: str, change: _Change | None) -> api.WatchTasksResponse:
+def _size(change: _Change) -> int:
+    return len(change.body)
+
+
+def _alone(token: str, changes: Sequence[_Change]) -> api.WatchTasksResponse:
     response = api.WatchTasksResponse(resume_token=token)
-    if change is not None:
+    for change in changes:  # one, or none
         response.task.ParseFromString(change.body)
         encode.set_instant(response.at, change.at)
     return response

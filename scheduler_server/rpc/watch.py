@@ -1,5 +1,6 @@
 """AdminService.WatchEvents: the fleet's events, from the shell's ring (`following.py` says how)."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from scheduler_api.v1 import admin_service_pb2
@@ -149,9 +150,9 @@ class EventWatchers:
                         break
         return position
 
-    def _response(self, token: str, event: FleetEvent | None) -> admin_service_pb2.WatchEventsResponse:
+    def _response(self, token: str, events: Sequence[FleetEvent]) -> admin_service_pb2.WatchEventsResponse:
         response = admin_service_pb2.WatchEventsResponse(resume_token=token)
-        if event is not None:
+        for event in events:  # one, or none
             self._fill(response.event, event)
         return response
 

@@ -1,8 +1,8 @@
 """What the worker still has to tell: reports, repeated until the server says that it has handled them.
 
-A report waits until a message takes it along, then rests until the ack of that message removes it. It waits
-again when a later message is acknowledged first (the one before was dropped), when the session repeats itself
-on its regular beat, and when the stream was lost. Messages take the oldest first.
+A report waits until a message takes it along, then rests until the ack of that message or of a later one removes it:
+the server handles a stream's messages in order, and one ack answers several. It waits again when the session repeats
+itself on its regular beat, and when the stream was lost. Messages take the oldest first.
 """
 
 import logging
@@ -70,14 +70,14 @@ class Outbox:
         return [entry.report for entry in taken]
 
     def acknowledge(self, sequence: int) -> None:
-        """The server has handled that message; earlier ones without an answer were dropped, and wait."""
-        handled = [entry for entry in self._sent.pop(sequence, ()) if not entry.done]
+        """The server has handled that message and all before it."""
+        numbers = [number for number in self._sent if number <= sequence]
+        handled = [entry for number in numbers for entry in self._sent.pop(number) if not entry.done]
         for entry in handled:
-            self._end(entry)
+            if not entry.done:  # sent twice, in two of these messages
+                self._end(entry)
         if any(entry.waiting for entry in handled):
             self._waiting = deque(entry for entry in self._waiting if not entry.done)
-        passed = [number for number in self._sent if number < sequence]
-        self._wait_again([entry for number in passed for entry in self._sent.pop(number)])
 
     def repeat(self) -> None:
         """Send again, with the next messages, whatever has been sent and not acknowledged."""

@@ -102,6 +102,7 @@ class Profile:
             reports_outcomes=self.reports_outcomes,
             prefetch=self.prefetch,
             software=software(),
+            takes_several=True,
             calendar=None if self.calendar is None else self.calendar.message(),
             accept_within=None if self.accept_within_s is None else duration(self.accept_within_s),
         )

@@ -12,7 +12,16 @@ from random import SystemRandom
 
 from google.protobuf.duration_pb2 import Duration
 
-from scheduler_api.v1.worker_pb2 import Ack, Drain, Goodbye, Welcome, WorkerDirective, WorkerHeartbeat, WorkerIntent
+from scheduler_api.v1.worker_pb2 import (
+    Ack,
+    Directives,
+    Drain,
+    Goodbye,
+    Welcome,
+    WorkerDirective,
+    WorkerHeartbeat,
+    WorkerIntent,
+)
 from scheduler_server.worker.measure import Sample
 from scheduler_server.worker.profile import Profile
 from scheduler_server.worker.work import Work
@@ -20,7 +29,8 @@ from scheduler_server.worker.work import Work
 PROTOCOL_VERSION = 1
 DEFAULT_INTERVAL_S = 5.0  # until the server says its own
 MIN_INTERVAL_S = 0.01  # whatever the server says, a beat is not a busy loop
-GAP_S = 0.005  # news within this time after a message goes together into the next one
+GAP_S = 0.005  # under load, news within this time after a message goes together into the next one
+LOAD_S = 0.1  # there is load so long after a message of which two leases had a part; else news is sent at once
 JITTER_RATIO = 0.1  # beats come up to so much early, so that a fleet started at once does not stay in step
 
 log = logging.getLogger(__name__)
@@ -46,6 +56,7 @@ class Session:
         self._sequence = 0
         self._sent_at = -math.inf
         self._beat_at = -math.inf
+        self._gather_until = -math.inf
         self._timestamp_ms = 0
         self._nonce = ""
         self._registered = 0  # the profile's revision that this stream carried
@@ -62,7 +73,9 @@ class Session:
             return -math.inf
         if self.welcomed_at is None or self.goodbye is not None:
             return math.inf
-        return min(self._beat_at, self._sent_at + GAP_S if self._has_news() else math.inf)
+        if not self._has_news():
+            return self._beat_at
+        return min(self._beat_at, self._sent_at + (GAP_S if self._sent_at < self._gather_until else 0.0))
 
     def heartbeat(self, now: float, wall_ms: int, sample: Sample) -> WorkerHeartbeat:
         """The next message; what it carries counts as sent."""
@@ -72,6 +85,10 @@ class Session:
         self._sequence += 1
         # A clock that is set back must not make the server drop heartbeats as old ones.
         self._timestamp_ms = max(self._timestamp_ms, wall_ms)
+        reports = work.outbox.take(self._sequence)
+        # One task after the other: nothing could join its outcome, as the next task comes only once that is known.
+        if len(work.leases) > 1 or any(report.lease_id != reports[0].lease_id for report in reports):
+            self._gather_until = now + LOAD_S
         beat = WorkerHeartbeat(
             worker_id=profile.worker_id,
             cpu_usage=sample.cpu,
@@ -83,7 +100,7 @@ class Session:
             sequence=self._sequence,
             intent=work.intent,
             running=work.leases.listing(now) if profile.tracked else None,
-            reports=work.outbox.take(self._sequence),
+            reports=reports,
             probe_nonce=self._nonce,
             protocol_version=PROTOCOL_VERSION,
             drain_id=work.drain_id,
@@ -96,7 +113,11 @@ class Session:
         return beat
 
     def receive(self, directive: WorkerDirective, now: float) -> None:
-        """Take a directive in. Kinds that this version does not know are ignored."""
+        """Take a directive in. Kinds that this version does not know are ignored.
+
+        Raises:
+            ValueError: it says what cannot be, such as a span that is none. Of several only that one is left out.
+        """
         match directive.WhichOneof("directive"):
             case "welcome":
                 self._welcome(directive.welcome, now)
@@ -114,8 +135,17 @@ class Session:
                 self._nonce = directive.probe.nonce
             case "goodbye":
                 self.goodbye = directive.goodbye
+            case "several":
+                self._several(directive.several, now)
             case _:
                 pass
+
+    def _several(self, several: Directives, now: float) -> None:
+        for directive in several.directives:
+            try:
+                self.receive(directive, now)
+            except ValueError:
+                log.exception("directive ignored: %s", directive.WhichOneof("directive"))
 
     def _drain(self, drain: Drain) -> None:
         """The server drains this worker, for as long as it says so on this session, or does no more."""

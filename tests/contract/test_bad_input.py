@@ -342,6 +342,7 @@ def registration() -> Iterator[Row]:
     yield from pairs(f"{at}.labels")
     yield from anything(f"{at}.accepts_tasks", True, False)
     yield from anything(f"{at}.reports_outcomes", True, False)
+    yield from anything(f"{at}.takes_several", True, False)
     yield from signed_count(f"{at}.prefetch", 0, 10_000)
     yield from span(f"{at}.accept_within", above_zero=True)
     yield from calendar(f"{at}.calendar")

@@ -17,15 +17,18 @@ import grpc
 import psutil
 import pytest
 
-from scheduler_api.v1.task_pb2 import Outcome, OutcomeStatus
+from scheduler_api.v1.task_pb2 import Outcome, OutcomeStatus, Task
 from scheduler_api.v1.worker_pb2 import (
     CancelLease,
+    Directives,
     Drain,
     GoodbyeReason,
     LeaseStarted,
     LeaseVerdict,
     LeaseVerdictKind,
     Probe,
+    RunTask,
+    WorkerDirective,
     WorkerHeartbeat,
     WorkerIntent,
 )
@@ -393,6 +396,33 @@ def test_a_task_cancelled_before_its_first_step_still_ends(
     for number in range(100):
         session.report(f"l{number}", "finished")
     assert len(ran) == len(set(ran))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_task_handed_over_and_cancelled_in_one_message_never_runs_and_ends(
+    server: ScheduleServer, make: Callable[..., Worker], kind: str
+) -> None:
+    ran: list[str] = []
+    worker = make(worker_id="w1", slots=2)
+
+    def note(task: TaskContext) -> None:
+        ran.append(task.lease_id)
+
+    async def note_async(task: TaskContext) -> None:
+        ran.append(task.lease_id)
+
+    worker.task("note")(note if kind == "sync" else note_async)
+    worker.start()
+    directives = [
+        WorkerDirective(run_task=RunTask(lease_id="l1", task=Task(task_id="t1", task_type="note"))),
+        WorkerDirective(cancel=CancelLease(lease_id="l1")),
+        WorkerDirective(run_task=RunTask(lease_id="l2", task=Task(task_id="t2", task_type="note"))),
+    ]
+    session = server.session()
+    session.send(several=Directives(directives=directives))
+    assert session.report("l1", "finished").finished.status == OutcomeStatus.OUTCOME_STATUS_CANCELLED
+    assert session.report("l2", "finished").finished.status == OutcomeStatus.OUTCOME_STATUS_SUCCEEDED
+    assert ran == ["l2"]
 
 
 def test_a_cancelled_sync_handler_sees_the_event(server: ScheduleServer, make: Callable[..., Worker]) -> None:

@@ -637,10 +637,15 @@ class WatchTasksRequest(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    TOGETHER_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Only this tenant's. Absent: all."""
     resume_token: _builtins.str
     """Go on after the message that carried this token. Absent: from now on."""
+    together: _builtins.bool
+    """Several changes may come in one message, in `changes`: those that are there when the server can write the next one.
+    Nothing waits for it, and under load it costs both sides a fraction. Absent: each change is a message of its own.
+    """
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskKey]:
         """Only these. Empty: all. At most 1,000."""
@@ -658,10 +663,11 @@ class WatchTasksRequest(_message.Message):
         tasks: _abc.Iterable[_task_pb2.TaskKey] | None = ...,
         resume_token: _builtins.str = ...,
         states: _abc.Iterable[_task_pb2.TaskState.ValueType] | None = ...,
+        together: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "resume_token", b"resume_token", "states", b"states", "tasks", b"tasks", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "resume_token", b"resume_token", "states", b"states", "tasks", b"tasks", "tenant", b"tenant", "together", b"together"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
@@ -671,22 +677,27 @@ Global___WatchTasksRequest: _TypeAlias = WatchTasksRequest  # noqa: Y015
 
 @_typing.final
 class WatchTasksResponse(_message.Message):
-    """One change of one task."""
+    """One change of one task; or, for who asked for them `together`, one or several in `changes`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """Names this point of the stream."""
+    """Names this point of the stream, after all that this message tells."""
     @_builtins.property
     def task(self) -> Global___TaskStatus:
-        """Where it stood then. Absent: a sign of life."""
+        """Where it stood then. Absent: a sign of life, or asked `together`."""
 
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
-        """When it happened. Absent: a sign of life."""
+        """When it happened. Absent: as `task`."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskChange]:
+        """What happened, oldest first; at most 100. Only for who asked for changes `together`. Empty: a sign of life."""
 
     def __init__(
         self,
@@ -694,6 +705,41 @@ class WatchTasksResponse(_message.Message):
         task: Global___TaskStatus | None = ...,
         resume_token: _builtins.str = ...,
         at: _timestamp_pb2.Timestamp | None = ...,
+        changes: _abc.Iterable[Global___TaskChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "changes", b"changes", "resume_token", b"resume_token", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchTasksResponse: _TypeAlias = WatchTasksResponse  # noqa: Y015
+
+@_typing.final
+class TaskChange(_message.Message):
+    """One change of one task, of several in a message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Names the point of the stream after this change."""
+    @_builtins.property
+    def task(self) -> Global___TaskStatus:
+        """Where it stood then."""
+
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___TaskStatus | None = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -701,4 +747,4 @@ class WatchTasksResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WatchTasksResponse: _TypeAlias = WatchTasksResponse  # noqa: Y015
+Global___TaskChange: _TypeAlias = TaskChange  # noqa: Y015

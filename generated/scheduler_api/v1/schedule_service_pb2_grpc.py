@@ -160,7 +160,7 @@ class ScheduleServiceServicer(object):
 
     def WatchTasks(self, request, context):
         """Streams what happens to tasks: each change of state once, in order, as it was when it happened; from now or from a
-        resume token. The first message, and one after 30 s of silence, has no task: it tells that the watch has begun, or
+        resume token. The first message, and one after 30 s of silence, has no change: it tells that the watch has begun, or
         lives on. A task that waits only with its call is told of when it has its lease. The placement of a kept task is
         told when its lease is on disk.
         INVALID_ARGUMENT     the resume token is malformed, or there are more than 1,000 tasks. Mend the request.

@@ -109,7 +109,7 @@ class ScheduleServiceStub:
     """
     WatchTasks: _grpc.UnaryStreamMultiCallable[_schedule_service_pb2.WatchTasksRequest, _schedule_service_pb2.WatchTasksResponse]
     """Streams what happens to tasks: each change of state once, in order, as it was when it happened; from now or from a
-    resume token. The first message, and one after 30 s of silence, has no task: it tells that the watch has begun, or
+    resume token. The first message, and one after 30 s of silence, has no change: it tells that the watch has begun, or
     lives on. A task that waits only with its call is told of when it has its lease. The placement of a kept task is
     told when its lease is on disk.
       INVALID_ARGUMENT     the resume token is malformed, or there are more than 1,000 tasks. Mend the request.
@@ -183,7 +183,7 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """
     WatchTasks: _aio.UnaryStreamMultiCallable[_schedule_service_pb2.WatchTasksRequest, _schedule_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Streams what happens to tasks: each change of state once, in order, as it was when it happened; from now or from a
-    resume token. The first message, and one after 30 s of silence, has no task: it tells that the watch has begun, or
+    resume token. The first message, and one after 30 s of silence, has no change: it tells that the watch has begun, or
     lives on. A task that waits only with its call is told of when it has its lease. The placement of a kept task is
     told when its lease is on disk.
       INVALID_ARGUMENT     the resume token is malformed, or there are more than 1,000 tasks. Mend the request.
@@ -296,7 +296,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_schedule_service_pb2.WatchTasksResponse], _abc.AsyncIterator[_schedule_service_pb2.WatchTasksResponse]]:
         """Streams what happens to tasks: each change of state once, in order, as it was when it happened; from now or from a
-        resume token. The first message, and one after 30 s of silence, has no task: it tells that the watch has begun, or
+        resume token. The first message, and one after 30 s of silence, has no change: it tells that the watch has begun, or
         lives on. A task that waits only with its call is told of when it has its lease. The placement of a kept task is
         told when its lease is on disk.
           INVALID_ARGUMENT     the resume token is malformed, or there are more than 1,000 tasks. Mend the request.

@@ -258,6 +258,7 @@ class WorkerRegistration(_message.Message):
     PREFETCH_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
     ACCEPT_WITHIN_FIELD_NUMBER: _builtins.int
+    TAKES_SEVERAL_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The machine it runs on, for people and for "not twice on one machine". At most 256 characters."""
     worker_type: _builtins.str
@@ -276,6 +277,10 @@ class WorkerRegistration(_message.Message):
     """
     software: _builtins.str
     """The software that speaks, such as "scheduler-server-python/0.1.0", for people."""
+    takes_several: _builtins.bool
+    """True when it understands WorkerDirective.several. It holds for the stream on which it is said; a later registration
+    there replaces it. Absent: each directive is a message of its own.
+    """
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it can do: tasks require a subset of these. At most 64, each 1 to 256 characters."""
@@ -314,10 +319,11 @@ class WorkerRegistration(_message.Message):
         prefetch: _builtins.int | None = ...,
         software: _builtins.str = ...,
         accept_within: _duration_pb2.Duration | None = ...,
+        takes_several: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks", "_prefetch", b"_prefetch", "accept_within", b"accept_within", "calendar", b"calendar", "max_concurrent_tasks", b"max_concurrent_tasks", "prefetch", b"prefetch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks", "_prefetch", b"_prefetch", "accept_within", b"accept_within", "accepts_tasks", b"accepts_tasks", "calendar", b"calendar", "capabilities", b"capabilities", "labels", b"labels", "max_concurrent_tasks", b"max_concurrent_tasks", "node", b"node", "prefetch", b"prefetch", "reports_outcomes", b"reports_outcomes", "software", b"software", "specializations", b"specializations", "worker_type", b"worker_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks", "_prefetch", b"_prefetch", "accept_within", b"accept_within", "accepts_tasks", b"accepts_tasks", "calendar", b"calendar", "capabilities", b"capabilities", "labels", b"labels", "max_concurrent_tasks", b"max_concurrent_tasks", "node", b"node", "prefetch", b"prefetch", "reports_outcomes", b"reports_outcomes", "software", b"software", "specializations", b"specializations", "takes_several", b"takes_several", "worker_type", b"worker_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_concurrent_tasks: _TypeAlias = _typing.Literal["max_concurrent_tasks"]  # noqa: Y015
     _WhichOneofArgType__max_concurrent_tasks: _TypeAlias = _typing.Literal["_max_concurrent_tasks", b"_max_concurrent_tasks"]  # noqa: Y015
@@ -668,6 +674,7 @@ class WorkerDirective(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
     RETURN_LEASE_FIELD_NUMBER: _builtins.int
+    SEVERAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The first message of every session."""
@@ -700,6 +707,10 @@ class WorkerDirective(_message.Message):
     def return_lease(self) -> Global___ReturnLease:
         """Give a task back, if it has not started. Workers that do not know this keep it, and nothing is lost."""
 
+    @_builtins.property
+    def several(self) -> Global___Directives:
+        """Several directives in one message. Only to workers that registered `takes_several`."""
+
     def __init__(
         self,
         *,
@@ -711,16 +722,43 @@ class WorkerDirective(_message.Message):
         probe: Global___Probe | None = ...,
         goodbye: Global___Goodbye | None = ...,
         return_lease: Global___ReturnLease | None = ...,
+        several: Global___Directives | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "directive", b"directive", "drain", b"drain", "goodbye", b"goodbye", "probe", b"probe", "return_lease", b"return_lease", "run_task", b"run_task", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "directive", b"directive", "drain", b"drain", "goodbye", b"goodbye", "probe", b"probe", "return_lease", b"return_lease", "run_task", b"run_task", "several", b"several", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "directive", b"directive", "drain", b"drain", "goodbye", b"goodbye", "probe", b"probe", "return_lease", b"return_lease", "run_task", b"run_task", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "cancel", b"cancel", "directive", b"directive", "drain", b"drain", "goodbye", b"goodbye", "probe", b"probe", "return_lease", b"return_lease", "run_task", b"run_task", "several", b"several", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_directive: _TypeAlias = _typing.Literal["welcome", "ack", "run_task", "cancel", "drain", "probe", "goodbye", "return_lease"]  # noqa: Y015
+    _WhichOneofReturnType_directive: _TypeAlias = _typing.Literal["welcome", "ack", "run_task", "cancel", "drain", "probe", "goodbye", "return_lease", "several"]  # noqa: Y015
     _WhichOneofArgType_directive: _TypeAlias = _typing.Literal["directive", b"directive"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_directive) -> _WhichOneofReturnType_directive | None: ...
 
 Global___WorkerDirective: _TypeAlias = WorkerDirective  # noqa: Y015
+
+@_typing.final
+class Directives(_message.Message):
+    """What was ready for a worker when the server could write to it, two directives or more. Each means what it would mean in
+    a message of its own, and they are taken in this order.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECTIVES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def directives(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerDirective]:
+        """At most 100, none of them with `several`."""
+
+    def __init__(
+        self,
+        *,
+        directives: _abc.Iterable[Global___WorkerDirective] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directives", b"directives"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Directives: _TypeAlias = Directives  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
@@ -788,7 +826,9 @@ class Ack(_message.Message):
     VERDICTS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The heartbeat's sequence: all its reports have been handled. 0 where it had none."""
+    """The heartbeat's sequence: all its reports have been handled, and those of every earlier one of the session, so that
+    one ack may answer several. 0 where it had none.
+    """
     timestamp_ms: _builtins.int
     """The heartbeat's timestamp, for measuring the round trip."""
     @_builtins.property

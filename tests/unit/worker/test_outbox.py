@@ -43,13 +43,32 @@ def test_an_ack_of_another_message_removes_nothing() -> None:
     assert len(outbox) == 1
 
 
-def test_reports_of_a_message_that_was_passed_over_go_again_before_newer_ones() -> None:
-    outbox = outbox_of("a", "b")
+@pytest.mark.parametrize("second", [["b"], []])
+def test_an_ack_stands_for_every_message_before_it(second: list[str]) -> None:
+    outbox = outbox_of("a")
     outbox.take(1)
-    outbox.take(2)
+    for name in second:
+        outbox.add(LeaseReport(lease_id=name))
+    assert taken(outbox, 2) == second
     outbox.add(LeaseReport(lease_id="c"))
+    assert taken(outbox, 3) == ["c"]
     outbox.acknowledge(2)
-    assert taken(outbox, 3) == ["a", "b", "c"]
+    assert len(outbox) == 1
+    assert taken(outbox, 4) == []
+    outbox.repeat()
+    assert taken(outbox, 5) == ["c"]
+
+
+def test_a_report_that_went_with_two_messages_counts_once_when_an_ack_stands_for_both() -> None:
+    outbox = outbox_of("a")
+    outbox.take(1)
+    outbox.repeat()
+    outbox.add(LeaseReport(lease_id="b"))
+    outbox.take(2)
+    outbox.repeat()
+    outbox.acknowledge(2)
+    assert len(outbox) == 0
+    assert taken(outbox, 3) == []
 
 
 def test_a_repeated_report_is_removed_by_the_ack_of_either_message() -> None:

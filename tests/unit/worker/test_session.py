@@ -3,9 +3,11 @@ import math
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from scheduler_api.v1.task_pb2 import Task
+from scheduler_api.v1.task_pb2 import Outcome, Task
 from scheduler_api.v1.worker_pb2 import (
     Ack,
+    CancelLease,
+    Directives,
     Drain,
     Goodbye,
     LeaseReport,
@@ -18,7 +20,7 @@ from scheduler_api.v1.worker_pb2 import (
 from scheduler_server.worker.measure import Sample
 from scheduler_server.worker.profile import Profile
 from scheduler_server.worker.running import Leases
-from scheduler_server.worker.session import DEFAULT_INTERVAL_S, GAP_S, Session
+from scheduler_server.worker.session import DEFAULT_INTERVAL_S, GAP_S, LOAD_S, Session
 from scheduler_server.worker.work import Work
 
 
@@ -92,12 +94,40 @@ def test_beats_come_up_to_a_tenth_early() -> None:
     assert bounds == pytest.approx([4.5, 5.0])
 
 
-def test_news_are_due_at_once_but_not_within_the_gap_after_a_message(open_story: Story) -> None:
-    open_story.beat(1.0)
-    open_story.work.outbox.add(LeaseReport(lease_id="a"))
+def test_news_of_one_task_at_a_time_are_due_at_once_also_right_after_a_message(open_story: Story) -> None:
+    for now, lease_id in ((1.0, "a"), (1.001, "a"), (1.002, "b"), (1.003, "b")):
+        open_story.work.outbox.add(LeaseReport(lease_id=lease_id))
+        assert open_story.session.due_at() <= now
+        open_story.beat(now)
+        assert open_story.session.due_at() == now + DEFAULT_INTERVAL_S
+
+
+def test_under_load_news_are_not_due_within_the_gap_after_a_message(open_story: Story) -> None:
+    for lease_id in ("a", "b"):
+        open_story.work.outbox.add(LeaseReport(lease_id=lease_id))
+    open_story.beat(1.0)  # tells of two leases
+    assert open_story.session.due_at() == 1.0 + DEFAULT_INTERVAL_S
+    open_story.work.outbox.add(LeaseReport(lease_id="c"))
     assert open_story.session.due_at() == 1.0 + GAP_S
-    open_story.beat(1.0 + GAP_S)
-    assert open_story.session.due_at() == 1.0 + GAP_S + DEFAULT_INTERVAL_S
+    last = 1.0 + LOAD_S - 0.001
+    open_story.beat(last)  # of one
+    open_story.work.outbox.add(LeaseReport(lease_id="d"))
+    assert open_story.session.due_at() == last + GAP_S
+    open_story.beat(1.0 + LOAD_S)  # no load since
+    open_story.work.outbox.add(LeaseReport(lease_id="e"))
+    assert open_story.session.due_at() == 1.0 + LOAD_S
+
+
+@pytest.mark.parametrize(("leases", "gap_s"), [(1, 0.0), (2, GAP_S)])
+def test_a_second_task_that_is_there_is_load_too(leases: int, gap_s: float) -> None:
+    story = Story(Work(Leases(2), lambda _: True))
+    story.beat(0.0)
+    story.welcome(0.0)
+    for number in range(leases):
+        story.session.receive(run(str(number)), 0.5)
+        story.beat(1.0)
+    story.work.finished("0", Outcome(), 1.0)
+    assert story.session.due_at() == 1.0 + gap_s
 
 
 @pytest.mark.parametrize("news", ["registration", "intent", "drain", "probe"])
@@ -111,9 +141,55 @@ def test_every_kind_of_news_is_sent_before_the_interval_is_over_and_once(open_st
             open_story.session.receive(WorkerDirective(drain=Drain(drain_id="d1")), 1.0)
         case _:
             open_story.session.receive(WorkerDirective(probe=Probe(nonce="n1")), 1.0)
-    assert open_story.session.due_at() == GAP_S
+    assert open_story.session.due_at() == 0.0
     open_story.beat(1.0)
     assert open_story.session.due_at() == 1.0 + DEFAULT_INTERVAL_S
+
+
+def several(*directives: WorkerDirective) -> WorkerDirective:
+    return WorkerDirective(several=Directives(directives=directives))
+
+
+def run(lease_id: str) -> WorkerDirective:
+    return WorkerDirective(run_task=RunTask(lease_id=lease_id, task=Task(task_id=f"of-{lease_id}")))
+
+
+def test_several_directives_in_one_message_are_taken_in_as_if_they_had_come_one_by_one() -> None:
+    directives = [
+        run("a"),
+        run("b"),
+        run("c"),
+        WorkerDirective(cancel=CancelLease(lease_id="b")),
+        WorkerDirective(probe=Probe(nonce="n1")),
+    ]
+    together, one_by_one = (Story(Work(Leases(2), lambda _: True)) for _ in range(2))
+    for story in (together, one_by_one):
+        story.beat(0.0)
+        story.welcome(0.0)
+    together.session.receive(several(*directives), 1.0)
+    for each in directives:
+        one_by_one.session.receive(each, 1.0)
+    beat, effects = together.beat(1.0), together.work.take_effects()
+    assert [(each.lease_id, each.WhichOneof("fact")) for each in beat.reports] == [
+        ("a", "acknowledged"),
+        ("a", "started"),
+        ("b", "acknowledged"),
+        ("b", "started"),
+        ("c", "declined"),
+    ]
+    assert beat.probe_nonce == "n1"
+    assert [[lease.lease_id for lease in each] for each in (effects.start, effects.stop)] == [["a", "b"], ["b"]]
+    assert list(beat.reports) == list(one_by_one.beat(1.0).reports)
+
+
+def test_of_several_directives_one_that_cannot_be_is_left_out_alone(open_story: Story) -> None:
+    bad = WorkerDirective(ack=Ack(heartbeat_interval=Duration(seconds=1, nanos=-1)))
+    open_story.session.receive(several(bad, WorkerDirective(), run("a")), 1.0)
+    assert [lease.lease_id for lease in open_story.beat(1.0).running.leases] == ["a"]
+
+
+def test_a_worker_says_that_it_takes_several() -> None:
+    assert Story().beat(0.0).registration.takes_several
 
 
 def test_a_probe_is_echoed_in_one_heartbeat(open_story: Story) -> None:
@@ -164,7 +240,7 @@ def test_reports_of_the_first_message_go_again_after_the_welcome() -> None:
     story = Story(work)
     assert len(story.beat(0.0).reports) == 1
     story.welcome(0.0)
-    assert story.session.due_at() == GAP_S
+    assert story.session.due_at() == 0.0
     assert len(story.beat(0.1).reports) == 1
 
 
