@@ -146,9 +146,10 @@ async def test_the_queue_is_listed_in_its_order_with_position_start_and_what_blo
     await enqueue(live, "gpu", required_capabilities=["gpu"])
     shown = (await ctl(live, "queue")).out
     table = shown[shown.index("AHEAD") :].splitlines()
-    assert [line.split()[:2] for line in table[1:]] == [["0", "x/a"], ["1", "x/b"], ["0", "gpu"]]
+    # b came to a queue that has a backlog, which allows others to pass; gpu, to one that has none.
+    assert [line.split()[:2] for line in table[1:]] == [["0", "x/a"], ["0", "gpu"], ["1", "x/b"]]
     assert "no free slot" in table[1]
-    assert "no worker could ever" in table[3]
+    assert "no worker could ever" in table[2]
     assert "in " in table[1]
     assert "1 of 3 tasks" in (await ctl(live, "queue", "--limit", "1")).out
     assert "AHEAD" not in (await ctl(live, "queue", "--limit", "0")).out
