@@ -15,7 +15,8 @@ Read in this order:
     queueing.py             tasks that wait: they come, are placed, give up; room.py: how many may; steered.py: pauses,
                             priorities
     waiting.py              which is next (lineup.py, lanes.py, reach.py, order.py, backlog.py,
-                            tenants.py); how many are ahead (rank.py, keys.py); renewing.py: all of them by other rules, in slices
+                            tenants.py); how many are ahead (rank.py, keys.py);
+                            renewing.py: all of them by other rules, in slices
     outlook.py              what one is told: position, expected start (expected_start.py), what blocks it
     ledger.py               leases and tasks: who holds a slot, what became of whom
     usage.py                what running tasks are charged to their tenants; timers.py: instants that may come to pass
