@@ -306,7 +306,7 @@ def test_another_order_holds_for_what_waits_already() -> None:
 
 def test_the_objective_changes_order_patience_and_scorer_together(rig: Rig) -> None:
     change(rig, assignment={"objective": "even"})
-    assert (rig.core.queue.waiting.order.name, rig.core.scorer.name) == ("fifo", "weighted")
+    assert (rig.core.queue.waiting.order.name, rig.core.scorer.name) == ("fifo", "capability")
     change(rig, assignment={"objective": "latency"})
     assert (rig.core.queue.waiting.order.name, rig.core.scorer.name) == ("shortest", "earliest_finish")
     change(rig, scorer={"strategy": "weighted"})
