@@ -92,7 +92,7 @@ async def test_connections_are_counted_as_they_come_and_go() -> None:
                 options = (("grpc.use_local_subchannel_pool", 1),)
                 channel = grpc.aio.insecure_channel(server.app.address, options=options)
                 await (await stack.enter_async_context(channel)).channel_ready()
-            await until(lambda: connections.open == PAGE + 2, "more than a page are connected")
+            await until(lambda: connections.open >= PAGE + 2, "more than a page are connected")
         await until(lambda: connections.open == 1, "and they have gone")
         await connections.close()
 
